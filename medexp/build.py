@@ -1,0 +1,122 @@
+"""Config to objects: the only place that instantiates. Nothing below ever sees a config."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+
+from medexp.data.module import DataModule
+from medexp.errors import UserError
+from medexp.seeding import derive
+from medexp.tasks.base import Task
+
+log = logging.getLogger(__name__)
+Config = dict[str, Any]
+AUTO = ("weight", "pos_weight")  # loss arguments that "auto" fills from the training split
+
+
+def datamodule(cfg: Config) -> DataModule:
+    """The data set with its augmentation; nothing is read yet."""
+    built: DataModule = _make(cfg["dataset"], augmentation=_make(cfg["augmentation"]), seed=cfg["seed"])
+    return built
+
+
+def task(cfg: Config, data: DataModule | None = None) -> Task:
+    """The task around its network. `data` (set up) is asked for class weights where the loss says `auto`."""
+    torch.manual_seed(derive(cfg["seed"], "init"))
+    metrics = {name: _make(node) for name, node in (cfg["metrics"].get("validation") or {}).items()}
+    built: Task = _make(
+        cfg["task"],
+        net=_make(cfg["model"]),
+        loss=_make(_with_weights(cfg["loss"], data)),
+        optimizer=_make(cfg["optimizer"]),
+        scheduler=_make(cfg["scheduler"]),
+        inferer=_make(cfg["inferer"]),
+        metrics=metrics,
+        mode=cfg["mode"],
+        seed=cfg["seed"],
+    )
+    return built
+
+
+def scorer(cfg: Config) -> Any:
+    """What turns predictions of the test split into per-case rows and a summary."""
+    return _make(cfg["metrics"]["test"])
+
+
+def trainer(cfg: Config) -> pl.Trainer:
+    """Lightning's Trainer with the chosen callbacks and loggers."""
+    callbacks = [_make(node) for node in cfg["callbacks"].values() if node]
+    loggers = [_make(node) for node in cfg["logger"].values() if node]
+    if any(isinstance(entry, pl.callbacks.RichProgressBar) for entry in callbacks) and not _terminal():
+        callbacks = [entry for entry in callbacks if not isinstance(entry, pl.callbacks.RichProgressBar)]
+    bar = any(isinstance(entry, pl.callbacks.ProgressBar) for entry in callbacks)
+    built: pl.Trainer = _make(
+        cfg["trainer"],
+        callbacks=callbacks,
+        logger=loggers or False,
+        default_root_dir=cfg["run_dir"],
+        **({} if bar else {"enable_progress_bar": False}),
+    )
+    return built
+
+
+def single(cfg: Config, **options: Any) -> pl.Trainer:
+    """A silent Trainer on one device for inference: the run's precision, the run's accelerator where it is here."""
+    node = cfg["trainer"]
+    here = torch.cuda.is_available() or str(node.get("accelerator", "auto")) not in ("gpu", "cuda")
+    accelerator = node.get("accelerator", "auto") if here else "cpu"
+    precision = node.get("precision", "32-true")
+    if accelerator == "cpu" and precision == "16-mixed":
+        precision = "32-true"  # float16 arithmetic is a GPU's
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    return pl.Trainer(
+        accelerator=accelerator, devices=1, precision=precision, default_root_dir=cfg["run_dir"], barebones=False, **{**quiet, **options}
+    )
+
+
+def load_weights(into: Task, checkpoint: Path) -> None:
+    """Puts a checkpoint's weights into a task. Raises UserError where the file is missing, broken or of another network."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+    except FileNotFoundError:
+        raise UserError(f"{checkpoint}: no such checkpoint; the run has not finished an epoch, `medexp train resume=RUN` goes on") from None
+    except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
+        raise UserError(f"{checkpoint}: not a readable checkpoint: {str(error).splitlines()[0]}") from None
+    try:
+        into.load_state_dict(state)
+    except RuntimeError as error:
+        raise UserError(f"{checkpoint}: holds another network than the config: {' '.join(str(error).split())[:300]}") from None
+
+
+def _make(node: Config, **extra: Any) -> Any:
+    return instantiate(node, _convert_="all", **extra)
+
+
+def _with_weights(node: Config, data: DataModule | None) -> Config:
+    wanted = [key for key in AUTO if node.get(key) == "auto"]
+    if not wanted:
+        return node
+    if data is None:  # inference: the loss is built but never called
+        return {**node, **dict.fromkeys(wanted)}
+    counts = data.class_counts()
+    weights = counts.sum() / (len(counts) * counts.clip(min=1))
+    values = {"weight": [round(float(value), 6) for value in weights]}
+    negatives = (len(data._cases["train"]) - counts).clip(min=0) if data.target == "multilabel" else counts.sum() - counts
+    ratio = negatives / counts.clip(min=1)
+    values["pos_weight"] = [round(float(value), 6) for value in (ratio[1:] if data.target == "binary" else ratio)]
+    for key in wanted:
+        named = ", ".join(f"{name} {value:.3g}" for name, value in zip(data.classes[-len(values[key]) :], values[key], strict=True))
+        log.info("loss.%s=auto, from the training split: %s", key, named)
+    return {**node, **{key: values[key] for key in wanted}}
+
+
+def _terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()

@@ -1,0 +1,103 @@
+"""All checks that need no data: every `_target_` resolved, every key bound against the real signature, all problems at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from medexp.config.targets import locate, signature
+from medexp.config.types import fits, spell
+from medexp.errors import Faults, UserError, nearest
+
+RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
+# What `build` adds to a node: not to be given in YAML, not to be missed there.
+INJECTED: dict[str, set[str]] = {
+    "task": {"net", "loss", "optimizer", "scheduler", "inferer", "metrics", "mode", "seed"},
+    "dataset": {"augmentation", "seed", "cache_dir"},
+    "trainer": {"callbacks", "logger", "default_root_dir"},
+}
+MAPPINGS = {"callbacks": "callback", "logger": "logger"}  # groups that hold named nodes (or null) rather than one node
+GROUPS = (
+    *("task", "dataset", "model", "loss", "optimizer", "scheduler", "augmentation", "inferer", "trainer"),
+    *("callbacks", "logger", "metrics"),
+)
+
+
+def check(cfg: dict[str, Any], headline: str) -> None:
+    """Raises Faults with every problem of a resolved config; returns where there is none."""
+    from medexp.config import pairing
+
+    problems = [problem for group in GROUPS for problem in _group(group, cfg.get(group) or {})]
+    if not problems:
+        problems = list(pairing.problems(cfg))
+    if cfg["mode"] not in ("max", "min"):
+        problems.append(f"mode: '{cfg['mode']}' is not one of max, min")
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise Faults(f"{count} in {headline}", problems)
+
+
+def _group(group: str, node: dict[str, Any]) -> Iterator[str]:
+    if group in MAPPINGS:
+        for name, child in node.items():
+            if child is not None:
+                yield from _needs_target(f"{group}.{name}", child, MAPPINGS[group])
+    elif group == "metrics":
+        yield from _metrics(node)
+    else:
+        yield from _needs_target(group, node, group, INJECTED.get(group, set()))
+
+
+def _metrics(node: dict[str, Any]) -> Iterator[str]:
+    for key in node:
+        if key not in ("validation", "test"):
+            yield f"metrics.{key}: no such key{nearest(key, ['validation', 'test'])} allowed: validation, test"
+    for name, child in (node.get("validation") or {}).items():
+        yield from _needs_target(f"metrics.validation.{name}", child, "metric")
+    yield from _needs_target("metrics.test", node.get("test") or {}, "scorer of the test split")
+
+
+def _needs_target(path: str, node: Any, noun: str, injected: set[str] = frozenset()) -> Iterator[str]:  # type: ignore[assignment]
+    if not isinstance(node, dict) or "_target_" not in node:
+        yield f"{path}: names no class (_target_) for the {noun}; choose an option of the group (`medexp list`) or give {path}._target_=..."
+        return
+    yield from _node(path, node, injected)
+
+
+def _node(path: str, node: dict[str, Any], injected: set[str]) -> Iterator[str]:
+    try:
+        target = locate(str(node["_target_"]))
+    except UserError as error:
+        yield f"{path}._target_: {error}"
+        return
+    known = signature(target)
+    given = {key: value for key, value in node.items() if key not in RESERVED}
+    name = node["_target_"]
+    for key, value in given.items():
+        where = f"{path}.{key}"
+        if key in injected:
+            yield f"{where}: is set by medexp itself; leave it out"
+        elif key not in known.hints and not known.open:
+            yield f"{where}: {name} has no such argument{nearest(key, list(known.hints)) or '; it has: ' + ', '.join(known.hints)}"
+        elif key in known.hints and not fits(value, known.hints[key]):
+            yield f"{where}: {_show(value)} is not {spell(known.hints[key])}"
+        else:
+            yield from _nested(where, value)
+    if not node.get("_partial_") and "_args_" not in node:
+        for key in sorted(known.required - set(given) - injected):
+            yield f"{path}.{key}: missing; {name} needs it"
+
+
+def _nested(path: str, value: Any) -> Iterator[str]:
+    if isinstance(value, dict) and "_target_" in value:
+        yield from _node(path, value, set())
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _nested(f"{path}.{key}", child)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _nested(f"{path}[{index}]", child)
+
+
+def _show(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else str(value)

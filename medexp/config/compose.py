@@ -1,0 +1,134 @@
+"""Composition: names and overrides in, one resolved config out. Hydra does the work; its errors become one line each."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medexp.config import paths
+from medexp.config.root import Root
+from medexp.errors import UserError, nearest
+
+
+class OwnConf(SearchPathPlugin):
+    """Puts the user's ./conf before the shipped one (Hydra's --config-dir only appends)."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        if own := paths.own():
+            search_path.prepend(provider="own", path=own.as_uri())
+
+
+def _register() -> None:
+    if OwnConf not in Plugins.instance().discover(SearchPathPlugin):
+        Plugins.instance().register(OwnConf)
+    ConfigStore.instance().store(name="root", node=Root)
+    OmegaConf.register_new_resolver("count", len, replace=True)
+
+
+def root_keys() -> list[str]:
+    return list(Root.__dataclass_fields__)
+
+
+def compose(overrides: list[str]) -> DictConfig:
+    """The composed config of `medexp train OVERRIDES`, interpolations still in place.
+
+    A dotted override may set any argument of the node's `_target_`, listed in the leaf or not: `config.check`
+    holds it against the signature. Raises UserError (one line) for everything that cannot be composed.
+    """
+    _register()
+    GlobalHydra.instance().clear()
+    prepared = [_open_up(text) for text in overrides]
+    try:
+        with initialize_config_dir(str(paths.shipped().resolve()), version_base="1.3", job_name="train"):
+            cfg = hydra_compose("train", prepared, return_hydra_config=True)
+            choice = cfg.hydra.runtime.choices.get("experiment")
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(_explain(error, overrides)) from None
+    OmegaConf.set_struct(cfg, False)
+    cfg.pop("hydra", None)
+    if choice and not any(text.split("=")[0] == "name" for text in overrides):
+        cfg.name = str(choice)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def resolve(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values, every interpolation replaced. Raises UserError where one cannot be."""
+    try:
+        resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = getattr(error, "full_key", "") or "?"
+        raise UserError(f"{key}: {str(error).splitlines()[0]}; set {key}=... or mend the interpolation") from None
+    assert isinstance(resolved, dict)
+    return {str(key): value for key, value in resolved.items()}
+
+
+def parse(overrides: list[str]) -> list[Any]:
+    """Hydra's override grammar; UserError names the override that cannot be read."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.append(parser.parse_override(text))
+        except HydraException as error:
+            hint = "write key=value" if "=" not in text else "put quotes around values with special characters"
+            raise UserError(f"override '{text}' cannot be read ({str(error).splitlines()[0]}); {hint}") from None
+    return parsed
+
+
+def _open_up(text: str) -> str:
+    """`model.dropout=0.1` may add a key that the leaf does not list: what is allowed is the signature's business."""
+    (override,) = parse([text])
+    key = str(override.key_or_group)
+    if key.split(".")[0] == "hydra":
+        raise UserError(f"{text}: medexp keeps its own run folders; use run_dir=PATH (one run) or name=NAME (outputs/NAME/<time>)")
+    plain = not text.startswith(("+", "~"))
+    return f"++{text}" if plain and "." in key and not override.is_sweep_override() else text
+
+
+def _explain(error: Exception, overrides: list[str]) -> str:
+    text = " ".join(str(error).split())
+    if match := re.search(r"Could not find '([^']+)'", text):
+        return _no_such_option(match.group(1))
+    if match := re.search(r"(?:Could not override|In '[^']*': Could not find|Key) '([^']+)'", text):
+        key = match.group(1).removeprefix("++").split("=")[0]
+        known = sorted({*root_keys(), *paths.groups()})
+        hint = nearest(key.split(".")[0], known)
+        return f"{key}: no such key{hint or '; known: ' + ', '.join(known)}"
+    key = getattr(error, "full_key", None) or (getattr(error.__cause__, "full_key", None) if error.__cause__ else None)
+    value = next((item for item in overrides if key and item.lstrip("+").startswith(f"{key}=")), key or "config")
+    return f"{value}: {text.split(' full_key:')[0]}"
+
+
+def _no_such_option(path: str) -> str:
+    group, _, option = path.partition("/")
+    if group not in paths.groups():
+        return f"{group}: no such config group{nearest(group, paths.groups())}"
+    known = list(paths.options(group))
+    return f"{group}={option}: no such option{nearest(option, known)} options: {', '.join(known)}"
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A config that was resolved and written earlier (RUN/config.yaml). Raises UserError where it is none."""
+    if not path.is_file():
+        raise UserError(f"{path.parent}: not a run folder (no {path.name}); give the folder that `medexp train` printed")
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except Exception as error:  # YAML and OmegaConf raise many kinds; all mean that the file is not ours
+        raise UserError(f"{path}: not a medexp config: {str(error).splitlines()[0]}") from None
+    if not isinstance(loaded, dict) or set(root_keys()) - set(map(str, loaded)):
+        raise UserError(f"{path}: not a resolved medexp config; give the folder that `medexp train` printed")
+    return {str(key): value for key, value in loaded.items()}

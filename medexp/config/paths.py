@@ -1,0 +1,48 @@
+"""Where the config groups are: the shipped ones, and a user's own `./conf`, which adds to and shadows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import medexp
+
+
+def shipped() -> Path:
+    """The shipped conf/. A checkout's live folder wins over the frozen copy that an editable install leaves in the package."""
+    package = Path(medexp.__file__).resolve().parent
+    beside = package.parent / "conf"
+    return beside if (beside / "train.yaml").is_file() else package / "conf"
+
+
+def own() -> Path | None:
+    """The user's ./conf, or None where there is none or it is the shipped one."""
+    here = Path.cwd() / "conf"
+    return here if here.is_dir() and here.resolve() != shipped().resolve() else None
+
+
+def roots() -> list[Path]:
+    """All conf folders, the one that shadows the others first."""
+    return [*([found] if (found := own()) else []), shipped()]
+
+
+def groups() -> list[str]:
+    """Names of all config groups (model, dataset, ...)."""
+    return sorted({entry.name for root in roots() for entry in root.iterdir() if entry.is_dir()})
+
+
+def options(group: str) -> dict[str, Path]:
+    """Options of a group by name ("segmentation/hippocampus" in nested groups); names that begin with _ are parts, not options."""
+    found: dict[str, Path] = {}
+    for root in roots():
+        for leaf in sorted((root / group).rglob("*.yaml")):
+            name = leaf.relative_to(root / group).with_suffix("").as_posix()
+            if not any(part.startswith("_") for part in name.split("/")):
+                found.setdefault(name, leaf)
+    return dict(sorted(found.items()))
+
+
+def summary(leaf: Path) -> str:
+    """The comment on the first line of a leaf: what it is, or the command that runs it."""
+    with leaf.open(encoding="utf-8") as file:
+        first = file.readline().strip()
+    return first.lstrip("# ").strip() if first.startswith("#") else ""

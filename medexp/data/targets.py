@@ -1,0 +1,50 @@
+"""A record's target as the task wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from medexp.data.records import Record
+from medexp.errors import UserError, nearest
+
+
+def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
+    """"index": int64 (1,); "binary": float (1,), the second class is 1; "multilabel": float (K,). Raises UserError."""
+    if record.target is None:
+        raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")
+    if target == "multilabel":
+        return _multi_hot(record, classes)
+    index = _index(record, record.target, classes)
+    if target == "binary":
+        if len(classes) != 2:
+            raise UserError(f"dataset.classes: {len(classes)} names, but a yes-or-no task has 2 (the second is the positive one)")
+        return torch.tensor([float(index)])
+    return torch.tensor([index], dtype=torch.int64)
+
+
+def _multi_hot(record: Record, classes: Sequence[str]) -> Tensor:
+    values = record.target
+    if not isinstance(values, list | tuple):
+        raise UserError(f"case {record.case_id}: target {values!r} is not a list of classes; choose task=classification")
+    hot = torch.zeros(len(classes))
+    if len(values) == len(classes) and all(value in (0, 1) for value in values):
+        return torch.tensor([float(value) for value in values])
+    for value in values:
+        hot[_index(record, value, classes)] = 1.0
+    return hot
+
+
+def _index(record: Record, value: object, classes: Sequence[str]) -> int:
+    """A class name, or a number where the data set numbers its classes (names win)."""
+    names = [str(name) for name in classes]
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if str(value) in names:
+        return names.index(str(value))
+    if isinstance(value, int) and 0 <= value < len(names):
+        return value
+    hint = nearest(str(value), names)
+    raise UserError(f"case {record.case_id}: class '{value}' is not in dataset.classes{hint} classes: {', '.join(names)}")
