@@ -42,7 +42,9 @@ def options(group: str) -> dict[str, Path]:
 
 
 def summary(leaf: Path) -> str:
-    """The comment on the first line of a leaf: what it is, or the command that runs it."""
+    """The comment that a leaf begins with: what it is, or the command that runs it. (Hydra wants `@package` before it.)"""
     with leaf.open(encoding="utf-8") as file:
-        first = file.readline().strip()
-    return first.lstrip("# ").strip() if first.startswith("#") else ""
+        for line in file:
+            if not line.startswith("# @package"):
+                return line.lstrip("# ").strip() if line.startswith("#") else ""
+    return ""

@@ -194,7 +194,7 @@ def draw_lesions(rng: np.random.Generator, patient: Patient, spatial_dims: int) 
     points, depth = points[depth > 2], depth[depth > 2]
     lesions: list[Lesion] = []
     for _ in range(int(rng.integers(1, 5))):
-        radius = float(4.5 + 7.0 * rng.beta(1.2, 2.0))
+        radius = float((4.5 if lesions else 6.0) + 6.0 * rng.beta(1.2, 2.0))
         room = depth > 0.85 * radius
         for other in lesions:
             room &= np.linalg.norm(points - other.ball.center, axis=1) > 1.2 * (other.ball.radii.max() + radius) + 6
@@ -207,15 +207,13 @@ def draw_lesions(rng: np.random.Generator, patient: Patient, spatial_dims: int) 
 
 
 def draw_lesion(rng: np.random.Generator, center: Array, radius: float, spatial_dims: int) -> Lesion:
-    """A lesion of about `radius` mm: mostly darker than the liver in modality 0, always brighter in modality 1."""
+    """A lesion of about `radius` mm: darker than any tissue near it in modality 0, brighter than liver in modality 1."""
     radii = (radius * rng.uniform(0.85, 1.15, 3)).astype(np.float32)
     direction = rng.normal(size=3)
-    darker = rng.random() < 0.7
-    first = 1 - rng.uniform(0.22, 0.5) if darker else 1 + rng.uniform(0.25, 0.5)
     return Lesion(
         ball=Ellipsoid(center, radii, rotation(rng, 90.0, spatial_dims)),
         wave=(direction / np.linalg.norm(direction) * 3.0).astype(np.float32),
         phase=float(rng.uniform(0, 2 * np.pi)),
-        contrast=(first, 1 + rng.uniform(0.3, 0.9)),
+        contrast=(rng.uniform(0.15, 0.5), 1 + rng.uniform(0.4, 1.0)),
         growth=float(rng.uniform(1.08, 1.22)),
     )

@@ -43,4 +43,6 @@ class WholeImage(Inferer):
                 f"inferer: the network turned {tuple(padded.shape)} into {tuple(logits.shape)}, which is not a value a "
                 "voxel; use inferer=simple for a network without spatial output"
             )
-        return logits[(..., *(slice(low, low + size) for low, size in zip(before, spatial, strict=True)))]
+        for axis, (low, size) in enumerate(zip(before, spatial, strict=True), start=2):
+            logits = logits.narrow(axis, low, size)
+        return logits

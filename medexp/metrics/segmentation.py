@@ -1,160 +1,169 @@
-"""Scores of predicted label maps, one row a case: overlap, surface distances and volumes."""
+"""Scores of a predicted label map: overlap, distances between surfaces, and volume, a class and a case at a time."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from medexp.errors import UserError
-from medexp.metrics.summary import Value, column, describe, mean
-from medexp.metrics.surfaces import Surface, distances
+from medexp.metrics.surface import surface_distances
+from medexp.metrics.table import BLANK, Cell, Row, column_names, describe, mean
 
-MEASURES = ("dice", "iou", "hd95", "asd", "surface_dice", "volume_error", "volume_error_ml")
-CHUNK = 1 << 22  # voxels counted at a time: bincount needs 8 bytes a voxel
-ROUNDING = 1e-6  # mm: a distance of exactly the tolerance must not fail by a rounding error
+_ABSENT = "absent from the target and the prediction of every case"
+_NO_REFERENCE = "absent from the target of every case"
 
 
 class SegmentationScores:
-    """Dice, IoU, HD95, ASD, surface Dice and volume errors of label maps on the source grid, for each class.
+    """Scores label maps on the source grid, in mm; `classes` names every label, the background (label 0) first.
 
-    dice, iou: overlap of voxels, 0 to 1.
-    hd95: the greater of the two directed 95th percentiles of surface distance, mm.
-    asd: symmetric average surface distance, the mean over the voxels of both surfaces, mm.
-    surface_dice: share of both surfaces within `tolerance` mm of the other, surface voxels counted once each
-        (Nikolov et al. 2021, doi:10.2196/26151, without sub-voxel areas).
-    volume_error: (predicted - true) / true volume, signed. volume_error_ml: predicted - true, ml; 3D only.
-    These agree with MONAI's compute_dice, compute_iou, compute_hausdorff_distance(percentile=95),
-    compute_average_surface_distance(symmetric=True) and compute_surface_dice.
+    Columns, each as the mean over the classes of the case (`dice`) and a class (`dice_<class>`, white space as `_`):
 
-    Columns: `dice_<class>` and the mean over classes, `dice`; likewise for the others.
+    - `dice`, `iou`: overlap, 0 to 1;
+    - `hd95`: 95th percentile Hausdorff distance, mm: the larger of the two directed percentiles;
+    - `asd`: average symmetric surface distance, mm;
+    - `surface_dice`: share of both surfaces within `tolerance` mm of the other (https://arxiv.org/abs/1809.04430);
+    - `volume_error`: |V_prediction - V_target| / V_target; `volume_error_ml`: |V_prediction - V_target| in ml.
+      For images of two dimensions they are `area_error` and `area_error_mm2`.
 
-    Empty masks. Absent from both prediction and label: every measure of the class is left blank (None), is not in any
-    mean, and is counted as n_absent. Present in one only: dice = iou = surface_dice = 0 and hd95 = asd = the diagonal of
-    the image in mm, the worst that the image allows; volume_error is -1 where the class was missed, and blank where it
-    was invented (there is no true volume to relate to). The summary counts both: n_missed, n_invented.
+    Empty masks, by one rule, and never NaN:
 
-    classes: names by label value; the first is the background.
-    tolerance: mm, of surface_dice.
-    include_background: whether class 0 is scored.
+    - a class in neither the target nor the prediction is absent: its cells are blank, it enters no mean, and the summary
+      counts it (`n_absent`). A score of 1 would reward a test set for the classes that it lacks
+      (nnU-Net and MetricsReloaded leave such cases out as well);
+    - a class in only one of them is wholly wrong: dice = iou = surface_dice = 0, and hd95 = asd = the diagonal of the
+      image in mm, the finite worst case (the convention of BraTS, whose 373.13 mm is the diagonal of its images);
+    - `volume_error` has no denominator where the target lacks the class: that cell is blank, `volume_error_ml` is not;
+    - a case whose classes are all absent has blank means.
     """
 
     def __init__(self, classes: Sequence[str], tolerance: float = 1.0, include_background: bool = False) -> None:
-        self.classes, self.tolerance = list(classes), float(tolerance)
-        self.scored = range(0 if include_background else 1, len(self.classes))
-        if not self.scored:
-            raise UserError(f"metrics.test.classes: {self.classes} holds no foreground class; name the background first")
-        if not self.tolerance >= 0:
-            raise UserError(f"metrics.test.tolerance: {tolerance} mm; it must be 0 or more")
-        names = [column(measure, self.classes[label]) for measure in MEASURES for label in self.scored]
-        twice = sorted({name for name in names if names.count(name) > 1 or name in MEASURES})
-        if twice:
-            raise UserError(f"dataset.classes: {self.classes} make the column {twice[0]} twice; rename a class")
+        if len(classes) < 2:
+            raise UserError(f"metrics.test.classes: {list(classes)}: name every label, the background first (two or more)")
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise UserError(f"metrics.test.tolerance: {tolerance}: a distance in mm, 0 or more")
+        self.classes = column_names(classes)
+        self.tolerance = float(tolerance)
+        self.labels = list(range(0 if include_background else 1, len(classes)))
+        self._check_columns()
 
-    def case(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> dict[str, Value]:
-        """One row of the table. prediction, target: integer label maps (*spatial), 2D or 3D; spacing: mm an axis.
+    def case(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> Row:
+        """One row from two integer label maps (*spatial) of one shape; `spacing` in mm, one number an axis.
 
-        Raises UserError for shapes that differ and for label values outside of `classes`.
+        Raises `UserError` for shapes that differ, values that are not labels, or a label without a class.
         """
-        prediction, target = np.asarray(prediction), np.asarray(target)
-        self._verify(prediction, target, spacing)
-        sides = np.asarray(spacing, dtype=float)
-        box = slice(None) if 0 in self.scored else _foreground(prediction, target)
-        joint = self._joint(prediction[box], target[box])
-        surfaces = Surface(prediction[box], sides), Surface(target[box], sides)
-        diagonal = float(np.linalg.norm(np.array(target.shape) * sides))
-        scores: dict[str, list[Value]] = {}
-        for label in self.scored:
-            counts = joint[label, label], joint[:, label].sum(), joint[label].sum()
-            one = self._overlap(*counts) | self._surface(*counts[1:], surfaces, label, diagonal)
-            for measure, value in (one | _volumes(*counts[1:], sides)).items():
-                scores.setdefault(measure, []).append(value)
-        row = {measure: mean(values) for measure, values in scores.items()}
-        for measure, values in scores.items():
-            row |= {column(measure, self.classes[k]): v for k, v in zip(self.scored, values, strict=True)}
+        self._check(prediction, target, spacing)
+        kind = np.min_scalar_type(len(self.classes) - 1)
+        prediction, target = prediction.astype(kind, copy=False), target.astype(kind, copy=False)
+        diagonal = float(np.linalg.norm(np.multiply(target.shape, spacing)))  # mm
+        if 0 not in self.labels:
+            box = _foreground(prediction, target)
+            prediction, target = prediction[box], target[box]
+        counts = self._counts(prediction, target)
+        distances = surface_distances(prediction, target, spacing, self.labels)
+        scores: dict[str, dict[str, Cell]] = {name: {} for name in metric_names(target.ndim)}
+        for label in self.labels:
+            overlap, predicted, real = int(counts[label, label]), int(counts[:, label].sum()), int(counts[label].sum())
+            values = self._overlap(overlap, predicted, real) | self._volume(predicted, real, spacing)
+            if label in distances:
+                near = distances[label]
+                values |= {"hd95": near.percentile(95), "asd": near.average(), "surface_dice": near.within(self.tolerance)}
+            elif predicted or real:
+                values |= {"hd95": diagonal, "asd": diagonal, "surface_dice": 0.0}
+            for name in scores:
+                scores[name][self.classes[label]] = values.get(name, BLANK)
+        return self._row(scores)
+
+    def summarize(self, rows: list[Row]) -> dict[str, Any]:
+        """The summary of rows from `case`, or of the same rows read back from a CSV file.
+
+        `{metric: {mean, std, n, n_absent, per_class: {class: the same}}}`: over the cases with a value; `mean` of a metric
+        is the mean over cases of its column, so of each case's mean over classes.
+        """
+        flat = any("area_error" in row for row in rows)
+        summary = {}
+        for name in metric_names(2 if flat else 3):
+            absent = _NO_REFERENCE if name in ("volume_error", "area_error") else _ABSENT
+            summary[name] = describe((row.get(name) for row in rows), absent)
+            summary[name]["per_class"] = {
+                self.classes[label]: describe((row.get(f"{name}_{self.classes[label]}") for row in rows), absent)
+                for label in self.labels
+            }
+        return summary
+
+    def _check_columns(self) -> None:
+        for spatial_dims in (2, 3):
+            names = metric_names(spatial_dims)
+            columns = names + [f"{name}_{self.classes[label]}" for name in names for label in self.labels]
+            twice = sorted({column for column in columns if columns.count(column) > 1})
+            if twice:
+                raise UserError(f"dataset.classes: a class name makes the column {twice[0]} twice; rename the class")
+
+    def _check(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> None:
+        if prediction.shape != target.shape or len(spacing) != target.ndim:
+            raise UserError(
+                f"prediction {prediction.shape}, target {target.shape} and spacing {tuple(spacing)} do not lie on one grid"
+            )
+        for what, labels in (("prediction", prediction), ("target", target)):
+            if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
+                raise UserError(f"{what} holds {labels.dtype}: a label map holds integers; round it where it was read")
+            if labels.size == 0:
+                raise UserError(f"{what} has no voxels: shape {labels.shape}")
+            low, high = int(labels.min()), int(labels.max())
+            if low < 0 or high >= len(self.classes):
+                raise UserError(
+                    f"{what} holds labels {low} to {high}, dataset.classes names 0 to {len(self.classes) - 1} "
+                    f"({', '.join(self.classes)}); name the label in dataset.classes or map it when the label is read"
+                )
+
+    def _counts(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
+        """Joint histogram (target label, predicted label) of voxels, which all overlaps and volumes are read from."""
+        num_classes = len(self.classes)
+        joint = target.astype(np.intp)
+        joint *= num_classes
+        joint += prediction
+        return np.bincount(joint.ravel(), minlength=num_classes**2).reshape(num_classes, num_classes)
+
+    @staticmethod
+    def _overlap(overlap: int, predicted: int, real: int) -> dict[str, float]:
+        if predicted + real == 0:
+            return {}
+        return {"dice": 2 * overlap / (predicted + real), "iou": overlap / (predicted + real - overlap)}
+
+    @staticmethod
+    def _volume(predicted: int, real: int, spacing: tuple[float, ...]) -> dict[str, float]:
+        if predicted + real == 0:
+            return {}
+        relative, absolute = metric_names(len(spacing))[-2:]
+        per_unit = 1.0 if len(spacing) == 2 else 1000.0  # mm2 in mm2, mm3 in ml
+        values = {absolute: abs(predicted - real) * math.prod(float(step) for step in spacing) / per_unit}
+        return values | ({relative: abs(predicted - real) / real} if real else {})
+
+    @staticmethod
+    def _row(scores: dict[str, dict[str, Cell]]) -> Row:
+        row: Row = {}
+        for name, cells in scores.items():
+            over_classes = mean(float(cell) for cell in cells.values() if cell != BLANK)
+            row[name] = BLANK if over_classes is None else over_classes
+        for name, cells in scores.items():
+            row |= {f"{name}_{column}": cell for column, cell in cells.items()}
         return row
 
-    def summarize(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """{measure: {mean, std, n, n_absent, per_class: {class: {..., n_missed, n_invented}}}}, plain values, no NaN.
 
-        The mean of a measure is that of its column: over cases, of the mean over the classes that the case has.
-        """
-        names = [self.classes[label] for label in self.scored]
-        result = {}
-        for measure in MEASURES:
-            if rows and measure not in rows[0]:
-                continue  # ml of a 2D image
-            per_class = {name: describe([row[column(measure, name)] for row in rows]) | _empty(rows, name) for name in names}
-            result[measure] = describe([row[measure] for row in rows]) | {"per_class": per_class}
-        return result
-
-    def _verify(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> None:
-        if prediction.shape != target.shape:
-            raise UserError(f"prediction {prediction.shape} and label {target.shape} differ in shape; score both on the source grid")
-        if len(spacing) != target.ndim or min(spacing, default=0) <= 0:
-            raise UserError(f"spacing {tuple(spacing)} for a label map of {target.ndim} axes; give a positive number of mm an axis")
-        for noun, labels in (("prediction", prediction), ("label", target)):
-            if labels.dtype.kind not in "iub":
-                raise UserError(f"the {noun} holds {labels.dtype} values; scores need an integer label map")
-
-    def _joint(self, prediction: np.ndarray, target: np.ndarray) -> np.ndarray:
-        """Voxels (target class, predicted class), from one histogram."""
-        count = len(self.classes)
-        joint = np.zeros(count * count, dtype=np.int64)
-        for noun, labels in (("prediction", prediction), ("label", target)):
-            if labels.size and not 0 <= labels.min() <= labels.max() < count:
-                seen = labels.min() if labels.min() < 0 else labels.max()
-                raise UserError(f"the {noun} holds {seen}, allowed: 0 .. {count - 1}; check dataset.classes")
-        ours, theirs = prediction.reshape(-1), target.reshape(-1)
-        for start in range(0, len(ours), CHUNK):
-            code = np.multiply(theirs[start : start + CHUNK], count, dtype=np.int64)
-            code += ours[start : start + CHUNK]
-            joint += np.bincount(code, minlength=count * count)
-        return joint.reshape(count, count)
-
-    def _overlap(self, both: int, predicted: int, true: int) -> dict[str, Value]:
-        if not predicted and not true:
-            return {"dice": None, "iou": None}
-        return {"dice": float(2 * both / (predicted + true)), "iou": float(both / (predicted + true - both))}
-
-    def _surface(
-        self, predicted: int, true: int, surfaces: tuple[Surface, Surface], label: int, diagonal: float
-    ) -> dict[str, Value]:
-        if not predicted and not true:
-            return {"hd95": None, "asd": None, "surface_dice": None}
-        if not predicted or not true:
-            return {"hd95": diagonal, "asd": diagonal, "surface_dice": 0.0}
-        directed = distances(*surfaces, label)
-        both = np.concatenate(directed)
-        return {
-            "hd95": max(float(np.percentile(side, 95)) for side in directed),
-            "asd": float(both.mean()),
-            "surface_dice": float((both <= self.tolerance + ROUNDING).mean()),
-        }
-
-
-def _volumes(predicted: int, true: int, spacing: np.ndarray) -> dict[str, Value]:
-    error = int(predicted) - int(true)
-    result: dict[str, Value] = {"volume_error": float(error / true) if true else None}
-    if len(spacing) == 3:
-        result["volume_error_ml"] = error * float(spacing.prod()) / 1000 if predicted or true else None
-    return result
+def metric_names(spatial_dims: int) -> list[str]:
+    """The metrics in the order of their columns; the last two are the relative and the absolute error of size."""
+    size = ["area_error", "area_error_mm2"] if spatial_dims == 2 else ["volume_error", "volume_error_ml"]
+    return ["dice", "iou", "hd95", "asd", "surface_dice", *size]
 
 
 def _foreground(prediction: np.ndarray, target: np.ndarray) -> tuple[slice, ...]:
-    """The box that holds every non-zero voxel of both; empty where there is none."""
-    inside = (prediction != 0) | (target != 0)
+    """The box around all foreground of both, with a margin of one voxel so that edges inside it stay what they were."""
+    union = (prediction != 0) | (target != 0)
     box = []
-    for axis in range(inside.ndim):
-        hits = np.flatnonzero(inside.any(axis=tuple(other for other in range(inside.ndim) if other != axis)))
-        box.append(slice(int(hits[0]), int(hits[-1]) + 1) if len(hits) else slice(0, 0))
+    for axis, length in enumerate(union.shape):
+        others = tuple(other for other in range(union.ndim) if other != axis)
+        where = np.flatnonzero(union.any(axis=others))
+        box.append(slice(max(where[0] - 1, 0), min(where[-1] + 2, length)) if where.size else slice(0, 1))
     return tuple(box)
-
-
-def _empty(rows: list[dict[str, Any]], name: str) -> dict[str, int]:
-    """Cases that have the class only in the label (missed) or only in the prediction (invented)."""
-    missed = sum(row[column("volume_error", name)] == -1 for row in rows)
-    apart = sum(row[column("dice", name)] == 0 for row in rows)
-    truly = sum(row[column("dice", name)] == 0 and row[column("volume_error", name)] is not None for row in rows)
-    return {"n_missed": missed, "n_invented": apart - truly}

@@ -17,10 +17,11 @@ class Surface:
     def __init__(self, labels: np.ndarray, spacing: np.ndarray) -> None:
         edge = np.zeros(labels.shape, dtype=bool)
         for axis in range(labels.ndim):
-            along, change = np.moveaxis(edge, axis, 0), np.diff(np.moveaxis(labels, axis, 0), axis=0) != 0
+            along, value = np.moveaxis(edge, axis, 0), np.moveaxis(labels, axis, 0)
+            change = value[1:] != value[:-1]
             along[1:] |= change
             along[:-1] |= change
-            along[0] = along[-1] = True
+            along[:1] = along[-1:] = True
         self._index = np.flatnonzero(edge)
         self._label = labels.reshape(-1)[self._index]
         self._shape, self._spacing = labels.shape, spacing

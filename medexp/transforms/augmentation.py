@@ -112,10 +112,12 @@ class Augmentation:
             raise ValueError(f"expected an image (C, {self.spatial_dims} axes), got {tuple(given['image'].shape)}")
         self.random.seed(np.random.SeedSequence(seed).generate_state(4))
         with _plain_tensors():
-            changed = self.geometry(given, self.random)
+            working = {**given, "image": given["image"].float()}  # half precision is for storage
+            changed = self.geometry(working, self.random)
             for transform in self.intensity:
                 changed = transform(changed)
-        return {**item, **{key: changed[key].to(given[key].dtype).contiguous() for key in given}}
+        touched = [key for key in given if changed[key] is not working[key]]
+        return {**item, **{key: changed[key].to(given[key].dtype).contiguous() for key in touched}}
 
 
 @contextmanager

@@ -42,7 +42,8 @@ class Geometry:
         """Move `tensors` ("image" and perhaps "label", (C, *spatial)), with draws from `random`."""
         shape = tuple(tensors["image"].shape[1:])
         for transform in self._transforms(shape, random):
-            transform.set_random_state(state=random)
+            if isinstance(transform, mt.Randomizable):
+                transform.set_random_state(state=random)
             tensors = transform(tensors)
         return tensors
 

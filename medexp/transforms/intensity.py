@@ -43,8 +43,10 @@ def low_resolution(chance: float, zoom: Sequence[float], spatial_dims: int) -> l
         return []
     linear = "bilinear" if spatial_dims == 2 else "trilinear"
     # nearest-exact: plain "nearest" reads the first voxel of each block, which moves the image against its label
-    modes = {"downsample_mode": "nearest-exact", "upsample_mode": linear}
-    return [mt.RandSimulateLowResolutiond("image", prob=chance, zoom_range=zoom, **modes)]
+    transform = mt.RandSimulateLowResolutiond(
+        "image", prob=chance, zoom_range=zoom, downsample_mode="nearest-exact", upsample_mode=linear
+    )
+    return [transform]
 
 
 def gamma(chance: float, exponents: Sequence[float]) -> list[Any]:

@@ -1,0 +1,184 @@
+"""The `medexp` command: a table of verbs. Nothing heavy is imported until a verb is chosen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from medexp import __version__
+from medexp.errors import UserError, nearest
+
+OVERRIDES = "overrides, e.g. experiment=segmentation/hippocampus model=dynunet optimizer.lr=1e-3 (see `medexp list`)"
+
+
+def _train(args: argparse.Namespace) -> int:
+    if args.multirun:
+        from medexp.run.sweep import sweep
+
+        return sweep(args.overrides)
+    from medexp.run.report import print_run
+    from medexp.run.train import start
+
+    print_run(start(args.overrides))
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from medexp.run import folder
+    from medexp.run.evaluate import evaluate
+    from medexp.run.quiet import quiet
+    from medexp.run.report import print_summary
+
+    folder.log_to(None)
+    with quiet():
+        print_summary(evaluate(args.run, args.data, args.output, args.checkpoint))
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from medexp.run import folder
+    from medexp.run.predict import predict
+    from medexp.run.quiet import quiet
+
+    folder.log_to(None)
+    with quiet():
+        written = predict(args.run, args.input, args.output, args.checkpoint)
+    print(f"predictions: {written}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    from medexp.run.check import check
+
+    return check(args.overrides)
+
+
+def _list(args: argparse.Namespace) -> int:
+    from medexp.run.listing import show
+
+    print(show(args.groups, as_json=args.json))
+    return 0
+
+
+def _completion(args: argparse.Namespace) -> int:
+    from medexp.run.completion import script
+
+    print(script(args.shell))
+    return 0
+
+
+def _verbs(parser: argparse.ArgumentParser) -> None:
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+
+    def add(name: str, text: str, action: Callable[[argparse.Namespace], int], examples: str) -> argparse.ArgumentParser:
+        raw = argparse.RawDescriptionHelpFormatter
+        verb = verbs.add_parser(name, help=text, description=text, epilog=f"examples:\n{examples}", formatter_class=raw)
+        verb.set_defaults(action=action)
+        return verb
+
+    train = add(
+        *("train", "train, evaluate and write a run folder; -m for a sweep over all combinations", _train),
+        "  medexp train\n  medexp train experiment=segmentation/hippocampus\n  medexp train model=dynunet optimizer.lr=3e-4 seed=1\n"
+        "  medexp train resume=outputs/phantom/2026-11-23_10-00-00 trainer.max_epochs=60\n"
+        "  medexp train -m model=unet,dynunet optimizer=adamw,sgd\n  medexp train debug=fast",
+    )
+    train.add_argument("-m", "--multirun", action="store_true", help="run every combination of comma-separated values")
+    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
+
+    evaluate = add(
+        *("evaluate", "a run's model on its test split, or on other labelled data", _evaluate),
+        "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results",
+    )
+    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    evaluate.add_argument("--data", metavar="ROOT", help="another folder of the same format: all of its labelled cases")
+    evaluate.add_argument("--output", type=Path, metavar="DIR", help="where to write per_case.csv and summary.json")
+    evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best")
+
+    predict = add(
+        *("predict", "a run's model on new images", _predict),
+        "  medexp predict RUN --input scan.nii.gz --output mask.nii.gz\n  medexp predict RUN --input scans/ --output masks/",
+    )
+    predict.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    predict.add_argument("--input", type=Path, required=True, metavar="PATH", help="an image, or a folder of images")
+    predict.add_argument("--output", type=Path, required=True, metavar="PATH", help="a folder, or a file for one image")
+    predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
+
+    checked = add(
+        *("check", "compose, hold every key against its signature, read every case of the data set", _check),
+        "  medexp check experiment=segmentation/hippocampus\n  medexp check dataset=msd dataset.root=/data/Task01 ...",
+    )
+    checked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
+
+    listed = add(
+        *("list", "what there is to choose from, with a line each", _list),
+        "  medexp list\n  medexp list model loss\n  medexp list experiment --json",
+    )
+    listed.add_argument("groups", nargs="*", metavar="GROUP", help="config groups; all where none is given")
+    listed.add_argument("--json", action="store_true", help="names and lines as JSON")
+
+    shell = add(
+        *("completion", "a script that completes verbs, groups and options in your shell", _completion),
+        '  eval "$(medexp completion bash)"\n  medexp completion zsh > ~/.zfunc/_medexp\n  medexp completion fish | source',
+    )
+    shell.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with a near match for a mistyped verb."""
+
+    def error(self, message: str) -> Any:
+        if "invalid choice" in message and "VERB" in message:
+            names = ["train", "evaluate", "predict", "check", "list", "completion"]
+            typed = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+            message = f"no verb '{typed}'{nearest(typed, names) or '; verbs: ' + ', '.join(names)}"
+        print(f"medexp: {message} (medexp --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    built = _Parser(prog="medexp", description="Config-driven experiments for medical imaging with deep learning.")
+    built.add_argument("--version", action="version", version=f"medexp {__version__}")
+    _verbs(built)
+    return built
+
+
+def guarded(action: Callable[[], Any]) -> int:
+    """Runs an action; mistakes of the user end in one line and 2, faults of the run in one line and 1."""
+    try:
+        outcome = action()
+        return outcome if isinstance(outcome, int) else 0
+    except UserError as error:
+        print(f"medexp: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("medexp: interrupted; go on with `medexp train resume=RUN`", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader (head, less) had enough
+        return 0
+    except Exception as error:
+        if type(error).__name__ == "RunFault":
+            print(f"medexp: {error}", file=sys.stderr)
+        else:
+            traceback.print_exc()
+        return 1
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Entry point. Returns 0 done, 1 a fault of the run, 2 a mistake of the user."""
+    words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["_complete"]:
+        from medexp.run.completion import candidates
+
+        print("\n".join(candidates(words[1:])))
+        return 0
+    args = parser().parse_args(words)
+    if args.verb is None:
+        parser().print_help()
+        return 0
+    return guarded(lambda: args.action(args))

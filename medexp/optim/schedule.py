@@ -1,0 +1,98 @@
+"""Learning-rate schedules over epochs, with an optional linear warm-up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+
+from medexp.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InverseTime:
+    """Factor 1 / (1 + rate * epoch) for torch's LambdaLR (Robbins and Monro 1951). An object, so that its state is saved."""
+
+    rate: float
+
+    def __call__(self, epoch: int) -> float:
+        return 1.0 / (1.0 + self.rate * epoch)
+
+
+class Schedule:
+    """A torch schedule stepped once an epoch, after `warmup` epochs of linear warm-up.
+
+    schedule: completed with the optimizer (and `mode` for ReduceLROnPlateau).
+    warmup: epochs that rise linearly: epoch e of w runs at (e + 1) / (w + 1) of the rate that the schedule starts from.
+    epochs: epochs of the whole training (trainer.max_epochs).
+    horizon: the argument of `schedule` that receives the epochs left after warm-up, such as T_max; null where it has none.
+    frequency: epochs between two validations; only ReduceLROnPlateau looks at it.
+    """
+
+    def __init__(
+        self,
+        schedule: Callable[..., LRScheduler],
+        warmup: int = 0,
+        epochs: int | None = None,
+        horizon: str | None = None,
+        frequency: int | None = 1,
+    ) -> None:
+        if warmup < 0:
+            raise UserError(f"scheduler.warmup: {warmup} is negative; allowed: 0 (none) or a number of epochs")
+        self.schedule, self.warmup, self.epochs, self.horizon = schedule, warmup, epochs, horizon
+        self.frequency = frequency or 1
+
+    def configure(self, optimizer: Optimizer, monitor: str, mode: str) -> list[dict[str, Any]]:
+        """Lightning's lr_scheduler entries. Raises UserError where the schedule needs a length and training has none."""
+        warmup = self._warmup(optimizer)  # first: the schedules read the base rate that it leaves in `initial_lr`
+        if _makes(self.schedule, ReduceLROnPlateau):
+            return self._plateau(optimizer, warmup, monitor, mode)
+        main = self.schedule(optimizer, **self._length())
+        if warmup is None:
+            return [_entry(main)]
+        return [_entry(SequentialLR(optimizer, [warmup, main], milestones=[self.warmup]))]
+
+    def _warmup(self, optimizer: Optimizer) -> LinearLR | None:
+        if not self.warmup:
+            return None
+        if self.epochs is not None and 0 < self.epochs <= self.warmup:
+            log.warning(
+                "scheduler.warmup=%d takes all of trainer.max_epochs=%d: the schedule itself never starts",
+                self.warmup,
+                self.epochs,
+            )
+        return LinearLR(optimizer, start_factor=1.0 / (self.warmup + 1), total_iters=self.warmup)
+
+    def _length(self) -> dict[str, int]:
+        if self.horizon is None:
+            return {}
+        if self.epochs is None or self.epochs <= 0:
+            raise UserError(
+                f"trainer.max_epochs: {self.epochs} sets no end, which this schedule needs for its {self.horizon}; "
+                "give a number of epochs, or use scheduler=constant"
+            )
+        # One epoch is given as the first of two: OneCycleLR has no shape over one, and the first rate is all that is used.
+        return {self.horizon: max(2, self.epochs - self.warmup)}
+
+    def _plateau(self, optimizer: Optimizer, warmup: LinearLR | None, monitor: str, mode: str) -> list[dict[str, Any]]:
+        # Both multiply the current rate, so they compose. Cooldown is ReduceLROnPlateau's own way not to count bad epochs.
+        main: Any = self.schedule(optimizer, mode=mode)
+        main.cooldown_counter = self.warmup // self.frequency
+        entries = [] if warmup is None else [_entry(warmup)]
+        return [*entries, {**_entry(main), "monitor": monitor, "frequency": self.frequency, "reduce_on_plateau": True}]
+
+
+def _entry(scheduler: LRScheduler) -> dict[str, Any]:
+    return {"scheduler": scheduler, "interval": "epoch", "frequency": 1}
+
+
+def _makes(schedule: Callable[..., Any], kind: type) -> bool:
+    """Whether a class, or a partial of it, makes `kind`."""
+    made = getattr(schedule, "func", schedule)
+    return isinstance(made, type) and issubclass(made, kind)

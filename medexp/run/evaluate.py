@@ -1,0 +1,96 @@
+"""`medexp evaluate RUN`: a run's model against labels, a row a case and a summary."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medexp import build
+from medexp.data.module import DataModule
+from medexp.data.records import Record
+from medexp.data.splits import check_split
+from medexp.errors import UserError
+from medexp.run import figures, folder
+from medexp.run.inference import Outcome, infer
+from medexp.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(run: Path, data_root: str | None = None, output: Path | None = None, checkpoint: str = "best") -> dict[str, Any]:
+    """Evaluates a run's checkpoint on its test split, or on all labelled cases of another folder of the same format.
+
+    Writes per_case.csv, summary.json and figures/ to `output` (default: the run folder itself, or
+    RUN/evaluations/<name of the folder> for other data). Returns the summary. Raises UserError.
+    """
+    cfg = folder.load(run)
+    target = output or (run if data_root is None else run / "evaluations" / Path(data_root).absolute().name)
+    if data_root is not None:
+        cfg["dataset"]["root"] = str(Path(data_root).expanduser().absolute())
+        if output is not None and output.absolute() == run.absolute():
+            raise UserError("--output: is the run folder itself, whose results are of its own test split; give another folder")
+    data = build.datamodule(cfg)
+    if data_root is None:
+        data.split = folder.read_json(run / folder.SPLIT)
+        check_split(data.split or {}, data.records())
+        records = data.parts()["test"]
+    else:
+        records = labelled(data)
+    task = build.task(cfg)
+    build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
+    part = "test" if data_root is None else "all labelled"
+    return score(cfg, task, data, records, target, checkpoint, part)
+
+
+def labelled(data: DataModule) -> list[Record]:
+    """All cases of a data set that have what the task is evaluated on."""
+    records = data.records()
+    found = [record for record in records if (record.label if data.target == "mask" else record.target) is not None]
+    if len(found) < len(records):
+        log.info("%d of %d cases have no label and are left out", len(records) - len(found), len(records))
+    if not found:
+        raise UserError(f"--data: no labelled cases in {data.root}")
+    return found[: data.limit]
+
+
+def score(
+    cfg: dict[str, Any], task: Task, data: DataModule, records: list[Record], output: Path, checkpoint: str, part: str
+) -> dict[str, Any]:
+    """Predicts, compares and writes the results into `output`."""
+    scorer = build.scorer(cfg)
+    rows: list[dict[str, Any]] = []
+    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"])
+    log.info("evaluating %d cases (%s)", len(records), part)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: cannot write to {output} ({error.strerror}); give another folder") from None
+
+    def receive(outcome: Outcome) -> None:
+        label = None
+        if outcome.labels is not None:
+            label = data.preparation.read(outcome.record, with_label=True)[1]
+            assert label is not None
+            row = scorer.case(outcome.labels, label.array, outcome.prepared.source.spacing)
+        else:
+            assert outcome.target is not None
+            row = scorer.case(outcome.probabilities.numpy(), outcome.target.numpy(), ())
+        rows.append({"case_id": outcome.record.case_id, **row})
+        drawn.add(outcome, row)
+
+    infer(cfg, task, data, records, receive, labelled=True)
+    drawn.finish(rows)
+    summary = {
+        "run": cfg["name"],
+        "checkpoint": checkpoint,
+        "part": part,
+        "cases": len(rows),
+        "seed": cfg["seed"],
+        "metrics": scorer.summarize([{k: v for k, v in row.items() if k != "case_id"} for row in rows]),
+    }
+    folder.write(output / folder.PER_CASE, pd.DataFrame(rows).to_csv(index=False))
+    folder.write_json(output / folder.SUMMARY, summary)
+    return summary

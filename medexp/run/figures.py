@@ -1,0 +1,157 @@
+"""Figures of a few cases: image, label and prediction side by side; a confusion matrix for classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medexp.errors import UserError
+from medexp.run.inference import Outcome
+
+Array = np.ndarray[Any, Any]
+SLICES = "slices.npz"  # the planes drawn, as arrays: image_1, label_1, prediction_1, ... (dashboards overlay them)
+
+
+class Figures:
+    """Collects what `count` cases need and writes PNG files into `folder`."""
+
+    def __init__(self, folder: Path, classes: list[str], count: int) -> None:
+        self.folder, self.classes, self.count = folder, classes, count
+        self.tiles: list[tuple[str, Array, str]] = []
+        self.slices: dict[str, Array] = {}
+        self.done = 0
+
+    def add(self, outcome: Outcome, row: dict[str, Any]) -> None:
+        """Draws a segmentation case at once; keeps a classification case for the one sheet of all."""
+        if self.done >= self.count:
+            return
+        self.done += 1
+        image = outcome.prepared.image.numpy()
+        if outcome.labels is None:
+            title = f"{row['label']} → {row['prediction']}"
+            self.tiles.append((title, middle(image), "tab:green" if row.get("correct") else "tab:red"))
+            return
+        shown, truth, predicted = drawn_slice(image, *on_prepared(outcome))
+        self.slices |= {f"image_{self.done}": shown, f"label_{self.done}": truth, f"prediction_{self.done}": predicted}
+        self._save(f"{outcome.record.case_id}.png", segmentation(shown, truth, predicted, self.classes, _title(outcome, row)))
+
+    def finish(self, rows: list[dict[str, Any]]) -> None:
+        """Writes the sheets that need all cases."""
+        if self.tiles:
+            self._save("cases.png", sheet(self.tiles))
+        if self.slices:
+            np.savez_compressed(self.folder / SLICES, **self.slices)
+        if self.count and rows and "prediction" in rows[0] and all(str(row["label"]) in self.classes for row in rows):
+            self._save("confusion_matrix.png", confusion(rows, self.classes))
+
+    def _save(self, name: str, figure: Any) -> None:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            FigureCanvasAgg(figure).print_png(str(self.folder / name))
+        except OSError as error:
+            raise UserError(f"{self.folder}: cannot write figures ({error.strerror})") from None
+
+
+def on_prepared(outcome: Outcome) -> tuple[Array, Array]:
+    """Label and prediction as class maps on the prepared grid, where the image to draw is."""
+    predicted = outcome.probabilities.argmax(dim=0).numpy()
+    truth = outcome.prepared.label[0].numpy() if outcome.prepared.label is not None else np.zeros_like(predicted)
+    return truth, predicted
+
+
+def best_slice(truth: Array, predicted: Array) -> int:
+    """Index on the last axis of the slice with most foreground in label and prediction together."""
+    axes = tuple(range(truth.ndim - 1))
+    return int(np.argmax(((truth > 0).sum(axes) + (predicted > 0).sum(axes))))
+
+
+def middle(image: Array) -> Array:
+    """(C, *spatial) to one picture (rows, columns[, 3]): the middle slice of a volume."""
+    plane = image[..., image.shape[-1] // 2] if image.ndim == 4 else image
+    return picture(plane, turned=image.ndim == 4)
+
+
+def picture(plane: Array, turned: bool) -> Array:
+    """(C, a, b) to grey (or RGB) in 0..1; slices of volumes are turned so that the second axis points up."""
+    shown = np.moveaxis(plane[:3], 0, -1) if len(plane) >= 3 else plane[0]
+    low, high = np.percentile(shown, (0.5, 99.5))
+    shown = np.clip((shown - low) / max(float(high - low), 1e-6), 0, 1)
+    return np.rot90(shown) if turned else shown
+
+
+def _title(outcome: Outcome, row: dict[str, Any]) -> str:
+    dice = row.get("dice")
+    return outcome.record.case_id + (f"   Dice {dice:.3f}" if isinstance(dice, float) else "")
+
+
+def drawn_slice(image: Array, truth: Array, predicted: Array) -> tuple[Array, Array, Array]:
+    """Picture (0..1), label and prediction of the plane to draw: of a volume, the slice with most foreground."""
+    if truth.ndim == 2:
+        return picture(image, turned=False), truth.astype(np.uint8), predicted.astype(np.uint8)
+    index = best_slice(truth, predicted)
+    turned = [np.ascontiguousarray(np.rot90(mask[..., index])).astype(np.uint8) for mask in (truth, predicted)]
+    return picture(image[..., index], turned=True), turned[0], turned[1]
+
+
+def segmentation(shown: Array, truth: Array, predicted: Array, classes: list[str], title: str) -> Any:
+    """One picture (rows, columns) beside itself with its label and with its prediction."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    colours = [colormaps["tab10"](index % 10) for index in range(len(classes))]
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title)
+    panels = (("image", None), ("label", truth), ("prediction", predicted))
+    for axes, (name, mask) in zip(figure.subplots(1, 3), panels, strict=True):
+        axes.imshow(shown, cmap="gray", interpolation="nearest")
+        if mask is not None:
+            overlay = np.zeros((*mask.shape, 4))
+            for value in range(1, len(classes)):
+                overlay[mask == value] = (*colours[value - 1][:3], 0.55)
+            axes.imshow(overlay, interpolation="nearest")
+        axes.set_title(name, fontsize=10)
+        axes.set_axis_off()
+    handles = [Patch(color=colours[value - 1], label=classes[value]) for value in range(1, len(classes))]
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False, fontsize=9)
+    return figure
+
+
+def sheet(tiles: list[tuple[str, Array, str]]) -> Any:
+    """A few images, each with its class and the predicted one."""
+    from matplotlib.figure import Figure
+
+    columns = min(len(tiles), 4)
+    lines = -(-len(tiles) // columns)
+    figure = Figure(figsize=(2.4 * columns, 2.7 * lines), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (title, image, colour) in zip(grid, tiles, strict=False):
+        axes.imshow(image, cmap="gray")
+        axes.set_title(title, fontsize=9, color=colour)
+    return figure
+
+
+def confusion(rows: list[dict[str, Any]], classes: list[str]) -> Any:
+    """Counts of label (rows) against prediction (columns)."""
+    from matplotlib.figure import Figure
+
+    counts = np.zeros((len(classes), len(classes)), dtype=int)
+    for row in rows:
+        counts[classes.index(str(row["label"])), classes.index(str(row["prediction"]))] += 1
+    size = 2.2 + 0.55 * len(classes)
+    figure = Figure(figsize=(size + 1, size), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(counts, cmap="Blues")
+    for (i, j), count in np.ndenumerate(counts):
+        axes.text(j, i, str(count), ha="center", va="center", fontsize=9, color="white" if count > counts.max() / 2 else "black")
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("label")
+    return figure

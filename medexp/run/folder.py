@@ -1,0 +1,155 @@
+"""The run folder: the unit of everything that follows a training."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from medexp.config import compose
+from medexp.errors import UserError
+
+CONFIG, OVERRIDES, SPLIT = "config.yaml", "overrides.yaml", "split.json"
+SUMMARY, PER_CASE, ENVIRONMENT, LOG = "summary.json", "per_case.csv", "environment.json", "train.log"
+BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
+PACKAGES = ("medexp", "torch", "pytorch-lightning", "monai", "hydra-core", "torchmetrics", "nibabel", "numpy", "scipy", "pandas", "wandb")
+
+
+def stamp() -> str:
+    return datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def fresh(name: str, run_dir: str | None) -> Path:
+    """The folder that a new run writes to, absolute: `run_dir`, or outputs/<name>/<time>."""
+    if run_dir:
+        return Path(run_dir).expanduser().absolute()
+    base = (Path("outputs") / name / stamp()).absolute()
+    folder, number = base, 2
+    while folder.exists():
+        folder, number = base.with_name(f"{base.name}_{number}"), number + 1
+    return folder
+
+
+def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
+    """Makes the folder with its resolved config. Raises UserError where it cannot be written or holds another run."""
+    if (folder / CONFIG).exists():
+        raise UserError(f"run_dir: {folder} already holds a run; take another, or go on with it: medexp train resume={folder}")
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"run_dir: {folder} is a file; give a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+        write(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
+    except OSError as error:
+        raise UserError(f"run_dir: cannot write to {folder} ({error.strerror}); set run_dir=PATH") from None
+
+
+def load(folder: Path) -> dict[str, Any]:
+    """The config of a run folder, at home wherever the folder now is. Raises UserError where it is none."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such run folder; give the folder that `medexp train` printed")
+    cfg = compose.load(folder / CONFIG)
+    moved = str(folder.absolute())
+    return _moved(cfg, cfg["run_dir"], moved) if cfg["run_dir"] != moved else cfg
+
+
+def _moved(node: Any, old: str, new: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _moved(child, old, new) for key, child in node.items()}
+    if isinstance(node, list):
+        return [_moved(child, old, new) for child in node]
+    if isinstance(node, str) and (node == old or node.startswith(f"{old}/")):
+        return new + node[len(old) :]
+    return node
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all: a reader never sees half a file."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    write(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; the run has not got that far, or this is no run folder") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is damaged ({error})") from None
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """What a run depends on beside its config: package versions, code state, hardware, seed."""
+    import torch
+
+    versions = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "seed": seed,
+        "python": platform.python_version(),
+        "packages": versions,
+        "git": git_state(),
+        "platform": platform.platform(),
+        "cpu": {"name": _cpu(), "cores": os.cpu_count(), "capability": torch.backends.cpu.get_cpu_capability()},
+        "gpu": devices,
+        "cuda": torch.version.cuda,
+    }
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    return names[0] if names else platform.processor()
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the working directory and whether it has uncommitted changes; None outside of git."""
+
+    def ask(*words: str) -> str:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def log_to(path: Path | None) -> None:
+    """medexp's log lines to the terminal, and to a file in the run folder."""
+    from rich.logging import RichHandler
+
+    root = logging.getLogger("medexp")
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    for handler in list(root.handlers):
+        handler.close()
+        root.removeHandler(handler)
+    if sys.stdout.isatty():
+        root.addHandler(RichHandler(show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False))
+    else:
+        root.addHandler(logging.StreamHandler(sys.stdout))
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        root.addHandler(file)

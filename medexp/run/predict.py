@@ -1,0 +1,126 @@
+"""`medexp predict RUN`: a run's model on new images; nothing but the run folder and the images is needed."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from medexp import build
+from medexp.data.images import NIFTI, stem, suffix
+from medexp.data.records import Record
+from medexp.data.sources.folders import images_below, sorted_unique
+from medexp.errors import UserError
+from medexp.run import folder
+from medexp.run.inference import Outcome, infer
+
+log = logging.getLogger(__name__)
+
+
+def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> Path:
+    """Predicts a file or every image of a folder.
+
+    Segmentation: a label map a case on the image's own grid, NIfTI for NIfTI (shape, affine, orientation of the input),
+    PNG otherwise. Classification: predictions.csv with a probability a class. Returns what was written. Raises UserError.
+    """
+    cfg = folder.load(run)
+    channels = cfg["dataset"]["in_channels"]
+    records = inputs(source, channels)
+    data = build.datamodule(cfg)
+    task = build.task(cfg)
+    build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
+    if suffix(output) or output.suffix == ".csv":
+        into = output.parent
+    else:
+        into = output
+    try:
+        into.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: cannot write to {into} ({error.strerror}); give another folder") from None
+    if data.target == "mask":
+        return _masks(cfg, task, data, records, output)
+    return _table(cfg, task, data, records, output)
+
+
+def inputs(source: Path, channels: int) -> list[Record]:
+    """Cases of a file or folder. With several channels, files CASE_0000, CASE_0001 ... (nnU-Net's names) are one case."""
+    if not source.exists():
+        raise UserError(f"--input: {source} does not exist; give an image or a folder of images")
+    files = [source] if source.is_file() else images_below(source)
+    if not files or not suffix(files[0]):
+        raise UserError(f"--input: {source} holds no image that can be read")
+    groups: dict[str, list[Path]] = defaultdict(list)
+    for path in files:
+        numbered = re.fullmatch(r"(.+)_\d{4}", stem(path)) if channels > 1 else None
+        groups[numbered.group(1) if numbered else stem(path)].append(path)
+    records = [Record(name, tuple(paths)) for name, paths in groups.items() if channels > 1]
+    if channels == 1:
+        records = [Record(stem(path), (path,)) for path in files]
+    for record in records:
+        if len(record.images) not in (1, channels):
+            raise UserError(f"--input: case {record.case_id} has {len(record.images)} files, the model takes {channels} channels")
+    return sorted_unique(records, source)
+
+
+def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], output: Path) -> Path:
+    if suffix(output) and len(records) > 1:
+        raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
+
+    def receive(outcome: Outcome) -> None:
+        assert outcome.labels is not None
+        first = outcome.record.images[0]
+        end = suffix(first) if suffix(first) in NIFTI else ".png"
+        path = output if suffix(output) else output / f"{outcome.record.case_id}{end}"
+        save_mask(outcome.labels, first, path)
+        log.info("%s", path)
+
+    infer(cfg, task, data, records, receive, labelled=False)
+    return output
+
+
+def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path) -> None:
+    """A class map with the geometry of the image it was made from; whole or not at all."""
+    part = path.with_name(f".part-{path.name}")
+    if suffix(path) in NIFTI:
+        source = nib.load(like)  # type: ignore[attr-defined]
+        image = nib.Nifti1Image(labels.reshape(_shape(source.shape, labels)), source.affine)  # type: ignore[no-untyped-call]
+        for code, setter in ((source.header["qform_code"], image.set_qform), (source.header["sform_code"], image.set_sform)):
+            setter(source.affine, int(code) or 1)
+        image.header.set_xyzt_units(*source.header.get_xyzt_units())
+        nib.save(image, part)  # type: ignore[attr-defined]
+    else:
+        Image.fromarray(labels).save(part, format="PNG")
+    part.replace(path)
+
+
+def _shape(source: tuple[int, ...], labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
+    """The source's own shape where it differs by axes of 1 only."""
+    return tuple(source) if int(np.prod(source)) == labels.size else labels.shape
+
+
+def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], output: Path) -> Path:
+    path = output if output.suffix == ".csv" else output / "predictions.csv"
+    rows: list[dict[str, Any]] = []
+
+    def receive(outcome: Outcome) -> None:
+        values = outcome.probabilities.tolist()
+        if data.target == "binary":
+            values = [1 - values[0], values[0]]
+        chances = {f"prob_{name}": round(value, 6) for name, value in zip(data.classes, values, strict=True)}
+        if data.target == "multilabel":
+            chosen = ";".join(name for name, value in zip(data.classes, values, strict=True) if value >= 0.5)
+        else:
+            chosen = data.classes[int(np.argmax(values))]
+        rows.append({"case_id": outcome.record.case_id, "prediction": chosen, **chances})
+
+    infer(cfg, task, data, records, receive, labelled=False)
+    folder.write(path, pd.DataFrame(rows).to_csv(index=False))
+    log.info("%s", path)
+    return path

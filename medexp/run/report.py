@@ -1,0 +1,59 @@
+"""Tables for people: the test metrics of a run, the outcome of a sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from medexp.run import folder
+
+
+def print_run(result: dict[str, Any]) -> None:
+    """The test metrics of a finished run and where it is."""
+    if not result:  # a rank other than the first
+        return
+    run = Path(result["run_dir"])
+    print_summary(folder.read_json(run / folder.SUMMARY))
+    value = "-" if result["value"] is None else f"{result['value']:.4f}"
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"best {result['monitor']} {value}, {result['seconds']:.0f} s in all")
+    console.print(f"run folder: {shown(run)}", markup=False)
+
+
+def shown(path: Path) -> str:
+    """Relative to here where that is shorter."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def print_summary(summary: dict[str, Any]) -> None:
+    """Metrics as a table: mean, and each class where there is one."""
+    metrics = {name: entry for name, entry in summary["metrics"].items() if isinstance(entry, dict) and "mean" in entry}
+    classes = list(dict.fromkeys(name for entry in metrics.values() for name in entry.get("per_class") or {}))
+    table = Table(title=f"{summary['part']}: {summary['cases']} cases ({summary['checkpoint']})", title_justify="left")
+    table.add_column("metric")
+    for name in ("mean", *classes):
+        table.add_column(name, justify="right")
+    for name, entry in metrics.items():
+        parts = entry.get("per_class") or {}
+        table.add_row(name, number(entry["mean"]), *(number((parts.get(one) or {}).get("mean")) for one in classes))
+    Console(highlight=False, width=None).print(table)
+
+
+def number(value: Any) -> str:
+    return "-" if value is None else f"{float(value):.4f}"
+
+
+def print_sweep(rows: list[dict[str, Any]], monitor: str) -> None:
+    """Overrides, value and state of every job."""
+    table = Table(title="sweep", title_justify="left")
+    for name in ("job", "overrides", monitor, "state", "run folder"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(str(row["job"]), " ".join(row["overrides"]), number(row["value"]), row["state"], row["folder"])
+    Console(highlight=False).print(table)

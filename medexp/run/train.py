@@ -1,0 +1,171 @@
+"""`medexp train`: compose, check, write the run folder, train, test on the best checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from medexp.config import compose
+from medexp.config.check import check
+from medexp.errors import UserError
+from medexp.run import folder
+
+log = logging.getLogger(__name__)
+
+
+class RunFault(Exception):
+    """A fault of the run that its user should read in one line: exit code 1."""
+
+
+def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
+    """The resolved and checked config of `medexp train OVERRIDES`. Raises UserError; writes nothing."""
+    cfg = compose.compose(overrides)
+    cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))
+    resolved = compose.resolve(cfg)
+    _absolute(resolved)
+    check(resolved, _headline(overrides))
+    return resolved
+
+
+def _absolute(cfg: dict[str, Any]) -> None:
+    """Paths as they are seen from anywhere: a job may start in another folder."""
+    for node, key in ((cfg, "data_root"), (cfg, "cache_dir"), (cfg["dataset"], "root")):
+        node[key] = str(Path(str(node[key])).expanduser().absolute())
+
+
+def _headline(overrides: list[str]) -> str:
+    named = next((text for text in overrides if text.startswith("experiment=")), "the config")
+    return named
+
+
+def start(overrides: list[str]) -> dict[str, Any]:
+    """One run, from overrides. Returns {"run_dir", "value", "summary"}."""
+    resumed = next((text.split("=", 1)[1] for text in overrides if text.startswith("resume=")), None)
+    if resumed and resumed != "null":
+        return resume(Path(resumed), [text for text in overrides if not text.startswith("resume=")])
+    cfg = plan(overrides)
+    run = Path(cfg["run_dir"])
+    folder.create(run, cfg, overrides)
+    return launch(run)
+
+
+def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
+    """Goes on with a run from its last checkpoint, values overridden (trainer.max_epochs=50)."""
+    from omegaconf import OmegaConf
+
+    run = run.expanduser().absolute()
+    cfg = folder.load(run)
+    if not (run / folder.LAST).is_file():
+        raise UserError(f"resume: {run} has no {folder.LAST}; the run had not finished an epoch, start it anew")
+    for override in compose.parse(overrides):
+        key = str(override.key_or_group)
+        if OmegaConf.select(OmegaConf.create(cfg), key) is None:
+            raise UserError(f"{key}: not in the config of {run}; when resuming, values that it holds can be changed")
+        updated = OmegaConf.create(cfg)
+        OmegaConf.update(updated, key, override.value())
+        cfg = compose.resolve(updated)
+    cfg["resume"] = str(run)
+    check(cfg, f"resume={run}")
+    folder.write(run / folder.CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+    return launch(run)
+
+
+def launch(run: Path) -> dict[str, Any]:
+    """Runs a written config: here, or in a process of its own where several devices train together."""
+    cfg = folder.load(run)
+    if many_processes(cfg["trainer"]):
+        code = subprocess.run(command(run), check=False).returncode
+        if code:
+            raise RunFault(f"{run}: the run failed (exit code {code}); see {run / folder.LOG}")
+        return folder.read_json(run / "result.json")  # type: ignore[no-any-return]
+    return execute(run)
+
+
+def command(run: Path) -> list[str]:
+    """The one way to start a run in a process of its own: from its folder."""
+    return [sys.executable, "-m", "medexp.run.job", str(run)]
+
+
+def many_processes(trainer: dict[str, Any]) -> bool:
+    devices = trainer.get("devices", 1)
+    count = len(devices) if isinstance(devices, list) else devices
+    return count not in (1, "1") or int(trainer.get("num_nodes", 1)) > 1
+
+
+def execute(run: Path) -> dict[str, Any]:
+    """Trains and tests in this process what RUN/config.yaml says."""
+    from medexp import build
+    from medexp.run.evaluate import score
+    from medexp.run.quiet import quiet
+
+    cfg = folder.load(run)
+    begun = time.monotonic()
+    with quiet():
+        trainer = build.trainer(cfg)
+        first = trainer.is_global_zero
+        folder.log_to(run / folder.LOG if first else None)
+        data = build.datamodule(cfg)
+        if (run / folder.SPLIT).is_file():
+            data.split = folder.read_json(run / folder.SPLIT)
+        data.setup()
+        if first:
+            folder.write_json(run / folder.ENVIRONMENT, folder.environment(cfg["seed"]))
+            folder.write_json(run / folder.SPLIT, data.split)
+            log.info("%s", data.describe())
+        task = build.task(cfg, data)
+        if first:
+            log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
+        value = _fit(cfg, run, trainer, task, data)
+        if not first:
+            return {}
+        summary = _test(cfg, run, task, data, score)
+        result = {"run_dir": str(run), "value": value, "monitor": cfg["monitor"], "seconds": round(time.monotonic() - begun, 1)}
+        result["metrics"] = {name: entry.get("mean") for name, entry in summary["metrics"].items() if isinstance(entry, dict)}
+        folder.write_json(run / "result.json", result)
+        _finish_loggers(cfg, run, trainer, data)
+    return result
+
+
+def _fit(cfg: dict[str, Any], run: Path, trainer: Any, task: Any, data: Any) -> float | None:
+    checkpoint = str(run / folder.LAST) if cfg["resume"] else None
+    try:
+        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    except FloatingPointError as error:
+        raise RunFault(f"{run}: {error}") from None
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    value = trainer.checkpoint_callback.best_model_score if trainer.checkpoint_callback else None
+    if value is None:
+        value = trainer.callback_metrics.get(cfg["monitor"])
+    return None if value is None or not math.isfinite(float(value)) else round(float(value), 6)
+
+
+def _test(cfg: dict[str, Any], run: Path, task: Any, data: Any, score: Any) -> dict[str, Any]:
+    """The best checkpoint on the test split; the weights at the end where the run keeps no checkpoints."""
+    from medexp import build
+
+    best = run / folder.BEST
+    if best.is_file():
+        build.load_weights(task, best)
+    summary: dict[str, Any] = score(cfg, task, data, data.parts()["test"], run, "best" if best.is_file() else "end of training", "test")
+    return summary
+
+
+def _finish_loggers(cfg: dict[str, Any], run: Path, trainer: Any, data: Any) -> None:
+    from pytorch_lightning.loggers import WandbLogger
+
+    from medexp.run import wandb_results
+
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLogger):
+            wandb_results.publish(logger, cfg, run, data.classes)
+        logger.finalize("success")
+
+
+def _millions(task: Any) -> float:
+    return sum(parameter.numel() for parameter in task.net.parameters()) / 1e6
