@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from medexp.data.module import DataModule
@@ -95,7 +96,15 @@ def load_weights(into: Task, checkpoint: Path) -> None:
 
 
 def _make(node: Config, **extra: Any) -> Any:
-    return instantiate(node, _convert_="all", **extra)
+    """An object from its node. What a constructor says of a value is a mistake of the config's author: one line."""
+    try:
+        return instantiate(node, _convert_="all", **extra)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        reason = " ".join(str(cause or error).split())
+        raise UserError(f"{node['_target_']}: {type(cause or error).__name__}: {reason[:400]}; mend its values (`medexp list`)") from error
 
 
 def _with_weights(node: Config, data: DataModule | None) -> Config:

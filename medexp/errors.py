@@ -20,8 +20,8 @@ class Faults(UserError):
 
 
 def nearest(word: str, allowed: list[str]) -> str:
-    """`; did you mean 'x'?` for the entry of `allowed` nearest to `word`, or nothing where none is near."""
+    """`; did you mean 'x'?` for the one or two entries of `allowed` nearest to `word`, or nothing where none is near."""
     import difflib
 
-    match = difflib.get_close_matches(word, allowed, n=1, cutoff=0.6)
-    return f"; did you mean '{match[0]}'?" if match else ""
+    matches = difflib.get_close_matches(word, allowed, n=2, cutoff=0.6)
+    return f"; did you mean {' or '.join(repr(match) for match in matches)}?" if matches else ""

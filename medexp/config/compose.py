@@ -71,6 +71,8 @@ def resolve(cfg: DictConfig) -> dict[str, Any]:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or "?"
+        if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", str(error)):
+            raise UserError(f"{missing.group(1)}: has no value yet; give {missing.group(1)}=...") from None
         raise UserError(f"{key}: {str(error).splitlines()[0]}; set {key}=... or mend the interpolation") from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
@@ -108,6 +110,8 @@ def _explain(error: Exception, overrides: list[str]) -> str:
         known = sorted({*root_keys(), *paths.groups()})
         hint = nearest(key.split(".")[0], known)
         return f"{key}: no such key{hint or '; known: ' + ', '.join(known)}"
+    if error.__cause__ is not None:
+        text = " ".join(str(error.__cause__).split())
     key = getattr(error, "full_key", None) or (getattr(error.__cause__, "full_key", None) if error.__cause__ else None)
     value = next((item for item in overrides if key and item.lstrip("+").startswith(f"{key}=")), key or "config")
     return f"{value}: {text.split(' full_key:')[0]}"

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -50,10 +49,10 @@ def write_phantom(root: Path, *, spatial_dims: int = 3, patients: int = 40, seed
     """
     root = Path(root)
     wanted = parameters(spatial_dims, patients, seed)
-    if is_finished(root, wanted):
-        return root
     staging = root.parent / f".{root.name}.{os.getpid()}.{secrets.token_hex(4)}"
     try:
+        if is_finished(root, wanted):
+            return root
         staging.mkdir(parents=True)
         write_cases(staging, wanted)
         (staging / "phantom.json").write_text(json.dumps(wanted, indent=2) + "\n")
@@ -70,7 +69,7 @@ def write_phantom(root: Path, *, spatial_dims: int = 3, patients: int = 40, seed
 
 def parameters(spatial_dims: int, patients: int, seed: int) -> dict[str, int]:
     """What phantom.json records; checked here once."""
-    if spatial_dims not in (2, 3):
+    if not isinstance(spatial_dims, int) or spatial_dims not in (2, 3):
         raise UserError(f"phantom: spatial_dims={spatial_dims!r}; allowed: 2, 3")
     if not isinstance(patients, int) or patients < 1:
         raise UserError(f"phantom: patients={patients!r}; allowed: a whole number from 1")
@@ -114,14 +113,14 @@ def settle(staging: Path, root: Path, wanted: dict[str, int]) -> None:
 
 def write_cases(folder: Path, wanted: dict[str, int]) -> None:
     """All scans of all patients, cases.csv and dataset.json."""
-    from rich.progress import track
+    from medexp.data.progress import track
 
     seed, spatial_dims = wanted["seed"], wanted["spatial_dims"]
     for name in ("imagesTr", "labelsTr", "secondTr", "cleanTr", "followupTr"):
         (folder / name).mkdir()
     rows: list[dict[str, object]] = []
     patients = range(wanted["patients"])
-    for index in track(patients, description="Writing the phantom", disable=not sys.stdout.isatty()):
+    for index in track(patients, len(patients), "Writing the phantom"):
         patient = draw_patient(seed, index, spatial_dims)
         for part in range(patient.scans):
             scan = draw_scan(patient, seed, index, part, spatial_dims)

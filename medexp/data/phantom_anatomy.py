@@ -15,16 +15,16 @@ Array = NDArray[np.float32]
 
 BACKGROUND, LIVER, KIDNEY, LESION = range(4)
 LABELS = ("background", "liver", "kidney", "lesion")
-FOLLOWUPS = 4  # time points of a follow-up series; the first is the scan itself
+FOLLOWUPS = 4  # time points of a follow-up series; at the first the lesions are as in the scan, under other noise
 
 # Mean signal of each tissue in the two modalities, as fractions of full scale (loosely T1- and T2-weighted MR).
 TISSUES = {
     "air": (0.02, 0.02),
     "fat": (0.90, 0.62),
-    "muscle": (0.36, 0.24),
+    "muscle": (0.32, 0.22),
     "bone": (0.72, 0.16),
     "liver": (0.60, 0.38),
-    "kidney": (0.48, 0.80),
+    "kidney": (0.46, 0.80),
 }
 
 
@@ -175,7 +175,7 @@ def draw_patient(seed: int, index: int, spatial_dims: int) -> Patient:
         rim=float(rng.uniform(3.5, 6.5)),
         spine=organ((0, -22, 0), (6.5, 6.0, 400.0), shift=1.0, turn=2.0),
         lobes=(organ((18, 4, 7), (18, 21, 25)), organ((1, 15, 12), (18, 11, 14))),
-        kidneys=(organ((19, -17, -14), (6.5, 7.5, 12)), organ((-20, -15, -8), (6.5, 7.5, 12))),
+        kidneys=(organ((21, -15, -14), (8.5, 9, 14)), organ((-22, -14, -8), (8.5, 9, 14))),
         lesions=(),
         warp=warp,
         tissues=tissues,
@@ -207,7 +207,7 @@ def draw_lesions(rng: np.random.Generator, patient: Patient, spatial_dims: int) 
 
 
 def draw_lesion(rng: np.random.Generator, center: Array, radius: float, spatial_dims: int) -> Lesion:
-    """A lesion of about `radius` mm: darker than any tissue near it in modality 0, brighter than liver in modality 1."""
+    """A lesion of about `radius` mm: darker than the liver in modality 0, brighter than it in modality 1."""
     radii = (radius * rng.uniform(0.85, 1.15, 3)).astype(np.float32)
     direction = rng.normal(size=3)
     return Lesion(

@@ -11,7 +11,7 @@ from medexp.losses.targets import check_weights, class_weights, one_hot
 
 
 class BinaryCrossEntropy(nn.Module):
-    """Sigmoid cross-entropy of float targets (B, K, *spatial), or of class indices (B, 1, *spatial) one class against the rest.
+    """Sigmoid cross-entropy of float targets (B, K, *spatial), or of class indices (B, 1, *spatial) one-hot.
 
     pos_weight: one number a class that multiplies the positives' share of the loss.
     """

@@ -11,10 +11,11 @@ from medexp.losses.targets import one_hot
 
 
 class Focal(nn.Module):
-    """MONAI's focal loss (Lin et al. 2017): over a softmax for class indices (B, 1, *spatial), over a sigmoid for float targets.
+    """MONAI's focal loss (Lin et al. 2017): softmax for class indices (B, 1, *spatial), sigmoid for float targets.
 
-    gamma: how much easy examples lose; alpha: weight in [0, 1] of all classes but the first (softmax) or of the positives
-    (sigmoid), or one number a class. The mean is over voxels and classes, as in MONAI: K times below cross-entropy at gamma 0.
+    gamma: how much easy examples lose.
+    alpha: weight in [0, 1] of all classes but the first (softmax) or of the positives (sigmoid), or one number a class.
+    The mean is over voxels and classes, as in MONAI: at gamma 0 a K-th of cross-entropy.
     """
 
     def __init__(self, gamma: float = 2.0, alpha: float | Sequence[float] | None = None) -> None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
+from monai.networks.utils import one_hot as monai_one_hot
 from torch import Tensor
 
 from medexp.errors import UserError
 
 
 def one_hot(target: Tensor, num_classes: int) -> Tensor:
-    """Class indices (B, 1, *spatial) to (B, K, *spatial), float32. With one class the indices 0 and 1 are the target itself."""
+    """Class indices (B, 1, *spatial) to (B, K, *spatial), float32. With K = 1 the indices 0 and 1 stay as they are."""
     if num_classes == 1:
         return target.float()
-    return F.one_hot(target.squeeze(1).long(), num_classes).movedim(-1, 1).float()
+    return monai_one_hot(target, num_classes)
 
 
 def class_weights(key: str, weight: Sequence[float] | str | None) -> Tensor | None:

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import multilabel_auroc
+from torchmetrics.functional.classification import binary_auroc
 from torchmetrics.utilities.data import dim_zero_cat
 
 log = logging.getLogger(__name__)
@@ -54,11 +54,9 @@ class PresentAUROC(Metric):
 
 def present_auroc(probabilities: Tensor, truth: Tensor) -> list[float | None]:
     """AUROC of each column of probabilities (N, K) for truth (N, K); None without both positives and negatives."""
-    positive = truth.sum(0)
-    usable = [0 < int(count) < len(truth) for count in positive]
-    result: list[float | None] = [None] * truth.shape[1]
-    for column in (k for k, use in enumerate(usable) if use):
-        one = slice(column, column + 1)
+    result: list[float | None] = []
+    for scores, positive in zip(probabilities.unbind(1), truth.int().unbind(1), strict=True):
+        both = 0 < int(positive.sum()) < len(positive)
         # Rounding may push a probability past 1, which torchmetrics would take for a logit.
-        result[column] = float(multilabel_auroc(probabilities[:, one].clamp(0, 1), truth[:, one], 1, None))
+        result.append(float(binary_auroc(scores.clamp(0, 1), positive)) if both else None)
     return result

@@ -1,7 +1,7 @@
 """Dice for validation: cheap enough to run every epoch.
 
-torchmetrics' `DiceScore` averages otherwise (classes within a case, then cases), gives NaN where nothing is defined, and
-makes two int64 one-hot volumes from logits with a strided argmax: 8 bytes a class and voxel.
+torchmetrics' `DiceScore` averages otherwise (classes within a case, then cases), gives NaN where nothing is defined,
+and makes two int64 one-hot volumes: 8 bytes a class and voxel.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ logger = logging.getLogger(__name__)
 class CaseDice(Metric):
     """Mean over classes of the mean over cases of Dice = 2 |P & T| / (|P| + |T|).
 
-    A class in neither the prediction nor the label of a case is left out of that class's mean; a class in only one counts
-    as 0. With nothing defined at all, `compute` gives 0 and logs a warning: there was no foreground to find or to invent.
-    The states are sums, so that ranks reduce to what one process would have seen.
+    A class in neither the prediction nor the label of a case is left out of that class's mean; a class in only one
+    counts as 0. With nothing defined at all, `compute` gives 0 and logs a warning: there was no foreground to find or
+    to invent. The states are sums, so that ranks reduce to what one process would have seen.
 
-    Raises `ValueError` for fewer than two classes (take one channel a class, background included), for scores with another
-    number of channels, and for labels beyond the classes.
+    Raises `ValueError` for fewer than two classes (take one channel a class, background included), for scores with
+    another number of channels, and for labels beyond the classes.
     """
 
     higher_is_better = True
@@ -55,7 +55,9 @@ class CaseDice(Metric):
         first = 0 if self.include_background else 1
         dice, cases = self.dice_sum[first:], self.cases[first:]
         if not cases.any():
-            logger.warning("CaseDice: no class in any label or prediction of these cases: Dice is not defined, 0 is given")
+            logger.warning(
+                "CaseDice: no class in any label or prediction of these cases: Dice is not defined, 0 is given"
+            )
             return dice.new_zeros(())
         return (dice[cases > 0] / cases[cases > 0]).mean()
 
@@ -67,8 +69,12 @@ class CaseDice(Metric):
                 f"(B, {classes}, *spatial) and (B, 1, *spatial) are needed"
             )
         if int(label.max()) >= classes or int(label.min()) < 0:
-            raise ValueError(f"labels {int(label.min())} to {int(label.max())}; num_classes={classes} allows 0 to {classes - 1}")
-        predicted = scores.max(dim=1).indices.flatten(1)  # the same as argmax, and 5 to 8 times faster over a strided axis
+            raise ValueError(
+                f"labels {int(label.min())} to {int(label.max())}; num_classes={classes} allows 0 to {classes - 1}"
+            )
+        predicted = scores.max(dim=1).indices.flatten(
+            1
+        )  # the same as argmax, and 5 to 8 times faster over a strided axis
         joint = (label.flatten(1).int() * classes).add_(predicted)
         joint += torch.arange(batch, device=joint.device, dtype=joint.dtype)[:, None] * classes**2
         return torch.bincount(joint.flatten(), minlength=batch * classes**2).view(batch, classes, classes)

@@ -30,8 +30,8 @@ class SegmentationScores:
 
     Empty masks, by one rule, and never NaN:
 
-    - a class in neither the target nor the prediction is absent: its cells are blank, it enters no mean, and the summary
-      counts it (`n_absent`). A score of 1 would reward a test set for the classes that it lacks
+    - a class in neither the target nor the prediction is absent: its cells are blank, it enters no mean, and the
+      summary counts it (`n_absent`). A score of 1 would reward a test set for the classes that it lacks
       (nnU-Net and MetricsReloaded leave such cases out as well);
     - a class in only one of them is wholly wrong: dice = iou = surface_dice = 0, and hd95 = asd = the diagonal of the
       image in mm, the finite worst case (the convention of BraTS, whose 373.13 mm is the diagonal of its images);
@@ -41,10 +41,12 @@ class SegmentationScores:
 
     def __init__(self, classes: Sequence[str], tolerance: float = 1.0, include_background: bool = False) -> None:
         if len(classes) < 2:
-            raise UserError(f"metrics.test.classes: {list(classes)}: name every label, the background first (two or more)")
+            raise UserError(
+                f"metrics.test.classes: {list(classes)}: name every label, the background first (two or more)"
+            )
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise UserError(f"metrics.test.tolerance: {tolerance}: a distance in mm, 0 or more")
-        self.classes = column_names(classes)
+        self.names, self.classes = [str(name) for name in classes], column_names(classes)
         self.tolerance = float(tolerance)
         self.labels = list(range(0 if include_background else 1, len(classes)))
         self._check_columns()
@@ -69,7 +71,11 @@ class SegmentationScores:
             values = self._overlap(overlap, predicted, real) | self._volume(predicted, real, spacing)
             if label in distances:
                 near = distances[label]
-                values |= {"hd95": near.percentile(95), "asd": near.average(), "surface_dice": near.within(self.tolerance)}
+                values |= {
+                    "hd95": near.percentile(95),
+                    "asd": near.average(),
+                    "surface_dice": near.within(self.tolerance),
+                }
             elif predicted or real:
                 values |= {"hd95": diagonal, "asd": diagonal, "surface_dice": 0.0}
             for name in scores:
@@ -79,8 +85,8 @@ class SegmentationScores:
     def summarize(self, rows: list[Row]) -> dict[str, Any]:
         """The summary of rows from `case`, or of the same rows read back from a CSV file.
 
-        `{metric: {mean, std, n, n_absent, per_class: {class: the same}}}`: over the cases with a value; `mean` of a metric
-        is the mean over cases of its column, so of each case's mean over classes.
+        `{metric: {mean, std, n, n_absent, per_class: {class: the same}}}`: over the cases with a value; `mean` of a
+        metric is the mean over cases of its column, so of each case's mean over classes.
         """
         flat = any("area_error" in row for row in rows)
         summary = {}
@@ -88,7 +94,7 @@ class SegmentationScores:
             absent = _NO_REFERENCE if name in ("volume_error", "area_error") else _ABSENT
             summary[name] = describe((row.get(name) for row in rows), absent)
             summary[name]["per_class"] = {
-                self.classes[label]: describe((row.get(f"{name}_{self.classes[label]}") for row in rows), absent)
+                self.names[label]: describe((row.get(f"{name}_{self.classes[label]}") for row in rows), absent)
                 for label in self.labels
             }
         return summary
@@ -104,7 +110,7 @@ class SegmentationScores:
     def _check(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> None:
         if prediction.shape != target.shape or len(spacing) != target.ndim:
             raise UserError(
-                f"prediction {prediction.shape}, target {target.shape} and spacing {tuple(spacing)} do not lie on one grid"
+                f"prediction {prediction.shape}, target {target.shape} and spacing {tuple(spacing)} are not on one grid"
             )
         for what, labels in (("prediction", prediction), ("target", target)):
             if not (np.issubdtype(labels.dtype, np.integer) or labels.dtype == bool):
@@ -145,8 +151,8 @@ class SegmentationScores:
     def _row(scores: dict[str, dict[str, Cell]]) -> Row:
         row: Row = {}
         for name, cells in scores.items():
-            over_classes = mean(float(cell) for cell in cells.values() if cell != BLANK)
-            row[name] = BLANK if over_classes is None else over_classes
+            over_classes = mean(float(cell) for cell in cells.values() if cell is not BLANK)
+            row[name] = over_classes
         for name, cells in scores.items():
             row |= {f"{name}_{column}": cell for column, cell in cells.items()}
         return row

@@ -1,9 +1,9 @@
-"""Surfaces of label maps and the distances between them: one pass over the voxels, then k-d trees on the few that count.
+"""Surfaces of label maps and the distances between them: one pass over the voxels, then k-d trees on those that count.
 
 A surface is the set of edge voxels of a class: those with a face neighbour of another class, or on the border of the
-image. That is `mask & ~binary_erosion(mask)` with a cross, and what MONAI uses; here it is found for all classes at once
-from differences between neighbours in the label map. Where an axis has length 1 (a 2D image stored as a volume of one
-slice) its two faces do not count, or every voxel would be an edge.
+image. That is `mask & ~binary_erosion(mask)` with a cross, and what MONAI uses; here it is found for all classes at
+once from differences between neighbours in the label map. Where an axis has length 1 (a 2D image stored as a volume
+of one slice) its two faces do not count, or every voxel would be an edge.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class SurfaceDistances:
         A millionth of slack, because a spacing that a header stores as 0.99999994 must not decide a tie.
         """
         limit = tolerance * (1 + 1e-6)
-        close = np.count_nonzero(self.to_target <= limit) + np.count_nonzero(self.to_prediction <= limit)
+        close = int((self.to_target <= limit).sum()) + int((self.to_prediction <= limit).sum())
         return close / (self.to_target.size + self.to_prediction.size)
 
 
@@ -99,7 +99,7 @@ class _Surface:
 def _nearest(
     source: _Surface, voxels: np.ndarray, destination: _Surface, others: np.ndarray, shared: np.ndarray
 ) -> np.ndarray:
-    """Distance (points,) in mm of each of `voxels` to the nearest of `others`; zero, unasked, where both surfaces pass."""
+    """Distance (points,) in mm of each of `voxels` to the nearest of `others`; 0, unasked, where both surfaces pass."""
     distances = np.zeros(voxels.size)
     apart = ~shared[voxels]
     if apart.any():

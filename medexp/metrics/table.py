@@ -8,8 +8,8 @@ from typing import Any
 
 from medexp.errors import UserError
 
-BLANK = ""  # a cell whose value is not defined; csv writers and pandas agree on an empty field
-Cell = float | int | str
+BLANK = None  # a cell whose value is not defined: an empty field in a table
+Cell = float | int | str | None
 Row = dict[str, Cell]
 
 
@@ -21,7 +21,9 @@ def column_names(classes: Sequence[str]) -> list[str]:
     names = ["_".join(str(name).split()) for name in classes]
     twice = sorted({name for name in names if names.count(name) > 1 or not name})
     if twice:
-        raise UserError(f"dataset.classes: {list(classes)}: {twice} is empty or names two columns; give every class its own name")
+        raise UserError(
+            f"dataset.classes: {list(classes)}: {twice} is empty or names two columns; give every class its own name"
+        )
     return names
 
 
@@ -45,7 +47,7 @@ def mean(values: Iterable[float]) -> float | None:
 
 
 def describe(cells: Iterable[Any], absent: str) -> dict[str, Any]:
-    """Mean, sample standard deviation (n - 1) and counts of one column; `absent` is the reason given where all is blank.
+    """Mean, sample standard deviation (n - 1) and counts of one column; `absent` is the reason where all is blank.
 
     Keys: `mean`, `std` (None below two values), `n` (defined cells), `n_absent` (blank cells), and `reason` where
     `mean` is None. Plain JSON values, never NaN.

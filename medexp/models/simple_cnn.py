@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from monai.networks.layers.factories import Conv, Norm, Pool
 from torch import Tensor, nn
@@ -26,9 +27,7 @@ class SimpleCNN(nn.Module):
     ) -> None:
         super().__init__()
         widths = [in_channels, *channels]
-        self.features = nn.Sequential(
-            *(_block(spatial_dims, a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        )
+        self.features = nn.Sequential(*(_block(spatial_dims, a, b) for a, b in pairwise(widths)))
         self.pool = Pool["adaptiveavg", spatial_dims](1)
         self.dense = nn.Sequential(nn.Flatten(), nn.Linear(widths[-1], hidden), nn.ReLU(), nn.Dropout(dropout))
         self.head = nn.Linear(hidden, out_channels)

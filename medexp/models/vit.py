@@ -8,6 +8,7 @@ from monai.networks.nets import ViT as MonaiViT
 from torch import Tensor, nn
 
 from medexp.errors import UserError
+from medexp.models.transformer import fixed_size, without_unused
 
 
 class ViT(nn.Module):
@@ -34,17 +35,13 @@ class ViT(nn.Module):
         dropout_rate: float = 0.0,
     ) -> None:
         super().__init__()
-        image, patch = _axes("img_size", img_size, spatial_dims), _axes("patch_size", patch_size, spatial_dims)
-        if any(a % b for a, b in zip(image, patch, strict=True)):
-            raise UserError(
-                f"model.img_size: {list(image)} is no multiple of model.patch_size {list(patch)}; change dataset.image_size or the patch size"
-            )
+        size = fixed_size("dataset.image_size", img_size, patch_size, spatial_dims)
         if hidden_size % num_heads:
             raise UserError(f"model.num_heads: {num_heads} does not divide model.hidden_size={hidden_size}")
         self.net = MonaiViT(
             in_channels=in_channels,
-            img_size=image,
-            patch_size=patch,
+            img_size=size,
+            patch_size=patch_size,
             hidden_size=hidden_size,
             mlp_dim=mlp_dim,
             num_layers=num_layers,
@@ -55,17 +52,9 @@ class ViT(nn.Module):
             spatial_dims=spatial_dims,
             post_activation="none",
         )
+        without_unused(self.net)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, *spatial) -> logits (B, K)."""
         logits, _hidden_states = self.net(image)
         return logits
-
-
-def _axes(key: str, size: Sequence[int] | int, spatial_dims: int) -> tuple[int, ...]:
-    axes = (size,) * spatial_dims if isinstance(size, int) else tuple(size or ())
-    if len(axes) != spatial_dims:
-        raise UserError(
-            f"model.{key}: {size} gives no size for each of {spatial_dims} axes; a ViT needs one fixed image size"
-        )
-    return axes

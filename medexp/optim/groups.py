@@ -16,8 +16,8 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     """Parameter groups for an optimizer: decayed weights first, then the rest with `weight_decay` 0.
 
     Decay applies to convolution kernels and matrices (more than one dimension) outside of norm layers and embeddings;
-    biases, norm scales and embeddings are spared (He et al., "Bag of Tricks", 2019). Frozen parameters are left out, and
-    so are empty groups. Each group also says in `matrices` whether it holds kernels and matrices, which
+    biases, norm scales and embeddings are spared (He et al., "Bag of Tricks", 2019). Frozen parameters are left out, so
+    are empty groups. Each group also says in `matrices` whether it holds kernels and matrices, which
     `medexp.optim.muon.MuonAdamW` needs and torch's optimizers pass over.
     """
     decayed: list[nn.Parameter] = []

@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-# Quintic Newton-Schulz coefficients of K. Jordan, "Muon: an optimizer for hidden layers", kellerjordan.github.io/posts/muon
+# Quintic Newton-Schulz coefficients of K. Jordan, "Muon", kellerjordan.github.io/posts/muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class MuonAdamW(Optimizer):
     """Muon (Jordan 2024) where a parameter has two or more dimensions, AdamW (Loshchilov and Hutter 2019) elsewhere.
 
-    torch.optim.Muon takes matrices alone; here a convolution kernel (out, in, *k) is one as (out, in * k). Muon's step is
-    scaled by 0.2 sqrt(max(rows, columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training", 2025),
-    so one learning rate and one schedule serve both.
+    torch.optim.Muon takes matrices alone; here a convolution kernel (out, in, *k) is one as (out, in * k). Muon's step
+    is scaled by 0.2 sqrt(max(rows, columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training",
+    2025), so one learning rate and one schedule serve both.
 
-    params: parameters or groups; a group with `matrices: False` (norms, biases, embeddings) is AdamW's whatever its shapes.
+    params: parameters or groups; a group with `matrices: False` (norms, biases, embeddings) is AdamW's in all shapes.
     momentum, nesterov, steps (of the Newton-Schulz iteration): Muon's. betas, eps: AdamW's.
     """
 
@@ -46,7 +46,7 @@ class MuonAdamW(Optimizer):
         super().__init__(params, {**defaults, "betas": tuple(betas), "eps": eps, "matrices": True})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step of both; returns the closure's loss where one is given."""
         loss = None
         if closure is not None:
@@ -68,7 +68,7 @@ class MuonAdamW(Optimizer):
         direction = gradient.lerp(buffer, group["momentum"]) if group["nesterov"] else buffer
         matrix = orthogonal(direction.flatten(1), group["steps"])  # (out, in * k)
         scale = 0.2 * math.sqrt(max(matrix.shape))
-        parameter.add_(matrix.view_as(parameter), alpha=-group["lr"] * scale)
+        parameter.add_(matrix.reshape(parameter.shape), alpha=-group["lr"] * scale)
 
     def _adamw(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InverseTime:
-    """Factor 1 / (1 + rate * epoch) for torch's LambdaLR (Robbins and Monro 1951). An object, so that its state is saved."""
+    """Factor 1 / (1 + rate * epoch) for torch's LambdaLR (Robbins and Monro 1951). An object: its state is saved."""
 
     rate: float
 
@@ -31,7 +31,7 @@ class Schedule:
     schedule: completed with the optimizer (and `mode` for ReduceLROnPlateau).
     warmup: epochs that rise linearly: epoch e of w runs at (e + 1) / (w + 1) of the rate that the schedule starts from.
     epochs: epochs of the whole training (trainer.max_epochs).
-    horizon: the argument of `schedule` that receives the epochs left after warm-up, such as T_max; null where it has none.
+    horizon: the argument of `schedule` that receives the epochs after warm-up, such as T_max; null where it has none.
     frequency: epochs between two validations; only ReduceLROnPlateau looks at it.
     """
 
@@ -49,11 +49,17 @@ class Schedule:
         self.frequency = frequency or 1
 
     def configure(self, optimizer: Optimizer, monitor: str, mode: str) -> list[dict[str, Any]]:
-        """Lightning's lr_scheduler entries. Raises UserError where the schedule needs a length and training has none."""
+        """Lightning's lr_scheduler entries. Raises UserError where the schedule needs an end and training has none."""
         warmup = self._warmup(optimizer)  # first: the schedules read the base rate that it leaves in `initial_lr`
         if _makes(self.schedule, ReduceLROnPlateau):
             return self._plateau(optimizer, warmup, monitor, mode)
-        main = self.schedule(optimizer, **self._length())
+        length = self._length()
+        try:
+            main = self.schedule(optimizer, **length)
+        except ZeroDivisionError:  # OneCycleLR where pct_start * total_steps is 1: its rise would take no time
+            raise UserError(
+                f"scheduler.schedule: has no shape over {length}; change its pct_start or trainer.max_epochs"
+            ) from None
         if warmup is None:
             return [_entry(main)]
         return [_entry(SequentialLR(optimizer, [warmup, main], milestones=[self.warmup]))]
@@ -77,11 +83,11 @@ class Schedule:
                 f"trainer.max_epochs: {self.epochs} sets no end, which this schedule needs for its {self.horizon}; "
                 "give a number of epochs, or use scheduler=constant"
             )
-        # One epoch is given as the first of two: OneCycleLR has no shape over one, and the first rate is all that is used.
+        # One epoch is given as the first of two: OneCycleLR has no shape over one, and only the first rate is used.
         return {self.horizon: max(2, self.epochs - self.warmup)}
 
     def _plateau(self, optimizer: Optimizer, warmup: LinearLR | None, monitor: str, mode: str) -> list[dict[str, Any]]:
-        # Both multiply the current rate, so they compose. Cooldown is ReduceLROnPlateau's own way not to count bad epochs.
+        # Both multiply the current rate, so they compose. Cooldown is ReduceLROnPlateau's way not to count bad epochs.
         main: Any = self.schedule(optimizer, mode=mode)
         main.cooldown_counter = self.warmup // self.frequency
         entries = [] if warmup is None else [_entry(warmup)]

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from datetime import datetime
@@ -51,6 +52,12 @@ def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
         write(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
     except OSError as error:
         raise UserError(f"run_dir: cannot write to {folder} ({error.strerror}); set run_dir=PATH") from None
+
+
+def discard(folder: Path) -> None:
+    """Removes the folder of a run that a mistake of the user stopped before anything was learnt."""
+    if not (folder / LAST).exists() and not (folder / BEST).exists():
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def load(folder: Path) -> dict[str, Any]:

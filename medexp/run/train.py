@@ -51,7 +51,11 @@ def start(overrides: list[str]) -> dict[str, Any]:
     cfg = plan(overrides)
     run = Path(cfg["run_dir"])
     folder.create(run, cfg, overrides)
-    return launch(run)
+    try:
+        return launch(run)
+    except UserError:
+        folder.discard(run)
+        raise
 
 
 def resume(run: Path, overrides: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medexp.data.images import stem
+from medexp.data.images import SUFFIXES, stem
 from medexp.data.records import Record
 from medexp.data.sources.folders import images_below, inside, need_folder, sorted_unique
 from medexp.errors import Faults, UserError
@@ -34,6 +34,11 @@ def _classes(folder: Path, root: Path, split: str | None) -> list[Record]:
     classes = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     if not classes:
         raise UserError(f"dataset.root: {folder} has no folders; a folder a class is expected, with images in each")
+    empty = [
+        f"{entry}: no image in it (folders in it are not searched)" for entry in classes if not images_below(entry)
+    ]
+    if empty:
+        raise Faults(f"{len(empty)} class folders without an image in {folder}; known: {' '.join(SUFFIXES)}", empty)
     return [
         Record("_".join((*path.parent.relative_to(root).parts, stem(path))), (path,), target=entry.name, split=split)
         for entry in classes
@@ -46,10 +51,20 @@ def _pairs(root: Path, images: str, masks: str, mask_suffix: str) -> list[Record
     for key, folder in zip(("images", "masks"), folders, strict=True):
         if not folder.is_dir():
             raise UserError(f"dataset.source.{key}: {folder} is not a folder")
-    pictures = {stem(path): path for path in images_below(folders[0])}
-    maps = {stem(path).removesuffix(mask_suffix): path for path in images_below(folders[1]) if stem(path).endswith(mask_suffix)}
+    pictures = _by_name(images_below(folders[0]), "")
+    maps = _by_name([path for path in images_below(folders[1]) if stem(path).endswith(mask_suffix)], mask_suffix)
     alone = [f"{pictures[name]}: no mask of that name" for name in sorted(pictures.keys() - maps.keys())]
     alone += [f"{maps[name]}: no image of that name" for name in sorted(maps.keys() - pictures.keys())]
     if alone:
         raise Faults(f"{len(alone)} files without their other half in {root}", alone)
     return sorted_unique([Record(name, (path,), maps[name]) for name, path in pictures.items()], root)
+
+
+def _by_name(paths: list[Path], end: str) -> dict[str, Path]:
+    """Files by name without suffix. Raises UserError where two differ in the suffix only."""
+    named: dict[str, Path] = {}
+    for path in paths:
+        other = named.setdefault(stem(path).removesuffix(end), path)
+        if other != path:
+            raise UserError(f"{path}: has the name of {other.name}, so pairs are not clear; rename or remove one")
+    return named

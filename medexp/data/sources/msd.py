@@ -1,4 +1,7 @@
-"""Medical Segmentation Decathlon folders: dataset.json, imagesTr, labelsTr (Antonelli et al. 2022, Nat. Commun. 13:4128)."""
+"""Medical Segmentation Decathlon folders: dataset.json, imagesTr, labelsTr.
+
+Antonelli et al. 2022, Nat. Commun. 13:4128.
+"""
 
 from __future__ import annotations
 
@@ -37,12 +40,14 @@ def records(root: Path, *, patient_pattern: str | None = None) -> list[Record]:
 
 def _training(path: Path) -> list[Any]:
     if not path.is_file():
-        raise UserError(f"dataset.root: {path.parent} has no dataset.json, so it is no Decathlon folder; set dataset.root or another dataset")
+        raise UserError(f"dataset.root: {path.parent} has no dataset.json; set dataset.root=PATH of a Decathlon folder")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         training = content["training"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: is no Decathlon description ({type(error).__name__}: {error}); it needs a list 'training'") from None
+        raise UserError(
+            f"{path}: is no Decathlon description ({type(error).__name__}: {error}); it needs a list 'training'"
+        ) from None
     if not isinstance(training, list):
         raise UserError(f"{path}: 'training' is a {type(training).__name__}, not a list of {{image, label}} pairs")
     return training
@@ -51,7 +56,12 @@ def _training(path: Path) -> list[Any]:
 def _patient(case: str, pattern: str | None) -> str:
     if pattern is None:
         return ""
-    match = re.search(pattern, case)
-    if match is None or not match.groups():
-        raise UserError(f"dataset.source.patient_pattern: '{pattern}' finds no group in case id '{case}'; it needs one (...) that matches every id")
+    try:
+        match = re.search(pattern, case)
+    except re.error as error:
+        raise UserError(f"dataset.source.patient_pattern: '{pattern}' is no regular expression ({error})") from None
+    if match is None or not match.groups() or not match.group(1):
+        raise UserError(
+            f"dataset.source.patient_pattern: '{pattern}' finds no group (...) in case id '{case}'; it must in every id"
+        )
     return match.group(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv as csv_format
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,23 +30,46 @@ def records(
     """One record a row; every option but `csv` names a column.
 
     image: the image file, or a list of columns, one a channel. label: the label map. target: the class, or several with
-    `target_separator` between them. case: the case id; default the image path with "_" for "/". split: train, val, test.
+    `target_separator` between them (then an empty cell is none of them).
+    case: the case id; default the image path with "_" for "/". split: train, val, test.
     """
     need_folder(root)
     path = inside(root, csv, "dataset.source.csv")
     table = _table(path)
     images = [image] if isinstance(image, str) else list(image)
     used = {"label": label, "target": target, "case": case, "patient": patient, "split": split}
-    columns = {**{f"image[{i}]": name for i, name in enumerate(images)}, **{key: name for key, name in used.items() if name}}
+    if label is not None and label == target:
+        raise UserError(
+            f"dataset.source.target: column '{target}' holds the label maps; set dataset.source.target=null"
+        )
+    columns = {
+        **{"image" if image == name else f"image[{i}]": name for i, name in enumerate(images)},
+        **{key: name for key, name in used.items() if name},
+    }
     for key, name in columns.items():
         if name not in table.columns:
             known = [str(column) for column in table.columns]
-            raise UserError(f"dataset.source.{key}: {path} has no column '{name}'{nearest(name, known)} columns: {', '.join(known)}")
-    empty = [f"row {i + 2}: column '{name}' is empty" for name in columns.values() for i in table.index[table[name].str.strip() == ""]]
+            raise UserError(
+                f"dataset.source.{key}: no column '{name}' in {path}{nearest(name, known)}; columns: {', '.join(known)}"
+            )
+    empty = [
+        f"row {i}: column '{name}' is empty"
+        for key, name in columns.items()
+        if not (key == "target" and target_separator)
+        for i in table.index[table[name].str.strip() == ""]
+    ]
     if empty:
-        raise Faults(f"{len(empty)} empty cells in {path}", sorted(set(empty)))
-    found = [_record(root, row, i + 2, images, used, target_separator) for i, row in enumerate(table.to_dict("records"))]
-    missing = [f"case {r.case_id}: {p}: no such file" for r in found for p in (*r.images, *([r.label] if r.label else [])) if not p.is_file()]
+        raise Faults(f"{len(empty)} empty cells in {path}", list(dict.fromkeys(empty)))
+    found = [
+        _record(root, row, int(i), images, used, target_separator)
+        for i, row in zip(table.index, table.to_dict("records"), strict=True)
+    ]
+    missing = [
+        f"case {r.case_id}: {p}: no such file"
+        for r in found
+        for p in (*r.images, *([r.label] if r.label else []))
+        if not p.is_file()
+    ]
     if missing:
         raise Faults(f"{len(missing)} files that {path} names are missing", missing)
     return sorted_unique(found, root)
@@ -55,12 +79,28 @@ def _table(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise UserError(f"dataset.source.csv: {path}: no such table; set dataset.source.csv=FILE or dataset.root=PATH")
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a table: {str(error).strip().splitlines()[0]}") from None
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv_format.reader(file, strict=True)
+            header = next(reader, [])
+            rows = [(reader.line_num, cells) for cells in reader if cells]
+    except (csv_format.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a table: {error}; save it as CSV in UTF-8") from None
+    if not header:
+        raise UserError(f"{path}: is empty; its first row must name the columns")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise UserError(f"{path}: two columns are named {', '.join(twice)}; rename one")
+    ragged = [
+        f"row {n}: {len(cells)} cells, the header has {len(header)}" for n, cells in rows if len(cells) != len(header)
+    ]
+    if ragged:
+        raise Faults(f"{len(ragged)} rows of {path} do not fit its header", ragged)
+    return pd.DataFrame([cells for _, cells in rows], index=[n for n, _ in rows], columns=header, dtype=str)
 
 
-def _record(root: Path, row: dict[Any, Any], number: int, images: list[str], used: dict[str, str | None], separator: str | None) -> Record:
+def _record(
+    root: Path, row: dict[Any, Any], number: int, images: list[str], used: dict[str, str | None], separator: str | None
+) -> Record:
     files = tuple(inside(root, row[name], f"row {number}, column '{name}'") for name in images)
     cell = {key: row[name] for key, name in used.items() if name}
     target: Any = cell.get("target")
