@@ -75,9 +75,19 @@ def single(cfg: Config, **options: Any) -> pl.Trainer:
     precision = node.get("precision", "32-true")
     if accelerator == "cpu" and precision == "16-mixed":
         precision = "32-true"  # float16 arithmetic is a GPU's
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
     return pl.Trainer(
-        accelerator=accelerator, devices=1, precision=precision, default_root_dir=cfg["run_dir"], barebones=False, **{**quiet, **options}
+        accelerator=accelerator,
+        devices=1,
+        precision=precision,
+        default_root_dir=cfg["run_dir"],
+        barebones=False,
+        **{**quiet, **options},
     )
 
 
@@ -86,13 +96,17 @@ def load_weights(into: Task, checkpoint: Path) -> None:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except FileNotFoundError:
-        raise UserError(f"{checkpoint}: no such checkpoint; the run has not finished an epoch, `medexp train resume=RUN` goes on") from None
+        raise UserError(
+            f"{checkpoint}: no such checkpoint; the run has not finished an epoch, `medexp train resume=RUN` goes on"
+        ) from None
     except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
         raise UserError(f"{checkpoint}: not a readable checkpoint: {str(error).splitlines()[0]}") from None
     try:
         into.load_state_dict(state)
     except RuntimeError as error:
-        raise UserError(f"{checkpoint}: holds another network than the config: {' '.join(str(error).split())[:300]}") from None
+        raise UserError(
+            f"{checkpoint}: holds another network than the config: {' '.join(str(error).split())[:300]}"
+        ) from None
 
 
 def _make(node: Config, **extra: Any) -> Any:
@@ -104,7 +118,9 @@ def _make(node: Config, **extra: Any) -> Any:
         if isinstance(cause, UserError):
             raise cause from None
         reason = " ".join(str(cause or error).split())
-        raise UserError(f"{node['_target_']}: {type(cause or error).__name__}: {reason[:400]}; mend its values (`medexp list`)") from error
+        raise UserError(
+            f"{node['_target_']}: {type(cause or error).__name__}: {reason[:400]}; mend its values (`medexp list`)"
+        ) from error
 
 
 def _with_weights(node: Config, data: DataModule | None) -> Config:
@@ -116,11 +132,15 @@ def _with_weights(node: Config, data: DataModule | None) -> Config:
     counts = data.class_counts()
     weights = counts.sum() / (len(counts) * counts.clip(min=1))
     values = {"weight": [round(float(value), 6) for value in weights]}
-    negatives = (len(data._cases["train"]) - counts).clip(min=0) if data.target == "multilabel" else counts.sum() - counts
+    negatives = (
+        (len(data._cases["train"]) - counts).clip(min=0) if data.target == "multilabel" else counts.sum() - counts
+    )
     ratio = negatives / counts.clip(min=1)
     values["pos_weight"] = [round(float(value), 6) for value in (ratio[1:] if data.target == "binary" else ratio)]
     for key in wanted:
-        named = ", ".join(f"{name} {value:.3g}" for name, value in zip(data.classes[-len(values[key]) :], values[key], strict=True))
+        named = ", ".join(
+            f"{name} {value:.3g}" for name, value in zip(data.classes[-len(values[key]) :], values[key], strict=True)
+        )
         log.info("loss.%s=auto, from the training split: %s", key, named)
     return {**node, **{key: values[key] for key in wanted}}
 

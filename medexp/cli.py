@@ -75,7 +75,9 @@ def _completion(args: argparse.Namespace) -> int:
 def _verbs(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
-    def add(name: str, text: str, action: Callable[[argparse.Namespace], int], examples: str) -> argparse.ArgumentParser:
+    def add(
+        name: str, text: str, action: Callable[[argparse.Namespace], int], examples: str
+    ) -> argparse.ArgumentParser:
         raw = argparse.RawDescriptionHelpFormatter
         verb = verbs.add_parser(name, help=text, description=text, epilog=f"examples:\n{examples}", formatter_class=raw)
         verb.set_defaults(action=action)

@@ -96,7 +96,9 @@ def _open_up(text: str) -> str:
     (override,) = parse([text])
     key = str(override.key_or_group)
     if key.split(".")[0] == "hydra":
-        raise UserError(f"{text}: medexp keeps its own run folders; use run_dir=PATH (one run) or name=NAME (outputs/NAME/<time>)")
+        raise UserError(
+            f"{text}: medexp keeps its own run folders; use run_dir=PATH (one run) or name=NAME (outputs/NAME/<time>)"
+        )
     plain = not text.startswith(("+", "~"))
     return f"++{text}" if plain and "." in key and not override.is_sweep_override() else text
 
@@ -128,7 +130,9 @@ def _no_such_option(path: str) -> str:
 def load(path: Path) -> dict[str, Any]:
     """A config that was resolved and written earlier (RUN/config.yaml). Raises UserError where it is none."""
     if not path.is_file():
-        raise UserError(f"{path.parent}: not a run folder (no {path.name}); give the folder that `medexp train` printed")
+        raise UserError(
+            f"{path.parent}: not a run folder (no {path.name}); give the folder that `medexp train` printed"
+        )
     try:
         loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except Exception as error:  # YAML and OmegaConf raise many kinds; all mean that the file is not ours

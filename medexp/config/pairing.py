@@ -17,6 +17,7 @@ OUTPUTS = ("out_channels", "num_classes")
 def problems(cfg: dict[str, Any]) -> Iterator[str]:
     """Problems of a config whose nodes are each sound on their own."""
     yield from _target(cfg)
+    yield from _loss(cfg)
     facts = list(_model_facts(cfg))
     yield from facts
     yield from _monitors(cfg)
@@ -38,6 +39,12 @@ def _target(cfg: dict[str, Any]) -> Iterator[str]:
             f"dataset.provides: '{provided}', but task={cfg['task']['_target_'].rsplit('.', 1)[-1].lower()} learns from "
             f"'{needed}'; choose a dataset that has it, or another task"
         )
+
+
+def _loss(cfg: dict[str, Any]) -> Iterator[str]:
+    name = str(cfg["loss"]["_target_"])
+    if cfg["task"].get("target") != "mask" and any(word in name for word in ("Dice", "Tversky")):
+        yield f"loss: {name} compares label maps, the task has one target an image; choose cross_entropy, focal or bce"
 
 
 def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
@@ -100,7 +107,8 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
             output = instantiate(cfg["model"], _convert_="all")(image)
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield f"model: {cfg['model']['_target_']} cannot take an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size): {reason}"
+        given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
+        yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
         return
     yield from _output(cfg, output, tuple(size))
 
@@ -109,11 +117,14 @@ def _output(cfg: dict[str, Any], output: Any, size: tuple[int, ...]) -> Iterator
     first = output[0] if isinstance(output, list | tuple) else output
     dense = cfg["task"].get("target") == "mask"
     channels = cfg["task"]["out_channels"]
+    stacked = first.ndim == len(size) + 3  # deep-supervision heads: (B, heads, K, *spatial)
     spatial = tuple(first.shape[-len(size) :]) if first.ndim > 2 else ()
+    net = cfg["model"]["_target_"]
     if dense != bool(spatial):
         kind = "one value a voxel" if dense else "one value an image"
-        yield f"model: {cfg['model']['_target_']} returns {tuple(first.shape)}, but the task needs {kind}; choose another model"
+        yield f"model: {net} returns {tuple(first.shape)}, but the task needs {kind}; choose another model"
     elif dense and spatial != size:
-        yield f"model: {cfg['model']['_target_']} returns a map of {list(spatial)} for an image of {list(size)}; choose a dataset.patch_size that its strides divide"
-    elif channels not in (first.shape[1], first.shape[2] if first.ndim == len(size) + 3 else channels + 1):
-        yield f"model: {cfg['model']['_target_']} returns {first.shape[1]} channels, but task.out_channels is {channels}"
+        seen = f"a map of {list(spatial)} for an image of {list(size)}"
+        yield f"model: {net} returns {seen}; choose a dataset.patch_size that its strides divide"
+    elif first.shape[2 if stacked else 1] != channels:
+        yield f"model: {net} returns {first.shape[2 if stacked else 1]} channels, but task.out_channels is {channels}"

@@ -44,7 +44,9 @@ def _within(name: str, prefixes: typing.Iterable[str]) -> bool:
 def _own_packages() -> list[str]:
     """Modules and packages in the working directory: the user's own code, plus what MEDEXP_ALLOW names (comma-separated)."""
     here = Path.cwd()
-    names = [p.stem for p in here.glob("*.py")] + [p.name for p in here.iterdir() if p.is_dir() and p.name.isidentifier()]
+    names = [p.stem for p in here.glob("*.py")] + [
+        p.name for p in here.iterdir() if p.is_dir() and p.name.isidentifier()
+    ]
     return [*names, *filter(None, os.environ.get("MEDEXP_ALLOW", "").split(","))]
 
 
@@ -101,7 +103,8 @@ def signature(target: Callable[..., Any]) -> Signature:
     required: set[str] = set()
     functions = [target]
     if inspect.isclass(target):
-        functions = [cls.__init__ for cls in target.__mro__ if "__init__" in vars(cls) and cls is not object] or [target]
+        own = [vars(cls)["__init__"] for cls in target.__mro__ if "__init__" in vars(cls) and cls is not object]
+        functions = own or [target]
     for function in functions:
         annotations = _annotations(function)
         try:

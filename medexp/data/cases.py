@@ -122,6 +122,8 @@ def collate(items: list[Item]) -> Item:
     """Tensors stacked, everything else in lists."""
     first = items[0]
     return {
-        key: torch.stack([item[key] for item in items]) if isinstance(first[key], Tensor) else [item[key] for item in items]
+        key: torch.stack([item[key] for item in items])
+        if isinstance(first[key], Tensor)
+        else [item[key] for item in items]
         for key in first
     }

@@ -71,7 +71,11 @@ class Preparation:
         if label is not None:
             flipped, _ = self._orient(label.array[None], image.affine)
             values = torch.from_numpy(flipped.astype(np.float32))
-            mask = self._resample(MetaTensor(values, affine=torch.from_numpy(affine)), "nearest").as_tensor().to(torch.uint8)
+            mask = (
+                self._resample(MetaTensor(values, affine=torch.from_numpy(affine)), "nearest")
+                .as_tensor()
+                .to(torch.uint8)
+            )
         grid = np.asarray(tensor.affine, dtype=np.float64)
         plain = tensor.as_tensor().float()
         if self.normalize is not None:
@@ -113,7 +117,8 @@ class Preparation:
         labels = self._arg_max(probabilities, prepared.affine, oriented.shape[1:], affine)
         if turn is not None:
             back = nib.orientations.ornt_transform(
-                nib.orientations.axcodes2ornt(tuple(self.orientation or "RAS")), nib.orientations.io_orientation(source.affine)
+                nib.orientations.axcodes2ornt(tuple(self.orientation or "RAS")),
+                nib.orientations.io_orientation(source.affine),
             )
             labels = nib.orientations.apply_orientation(labels, back)
         return np.ascontiguousarray(labels)

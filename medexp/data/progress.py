@@ -15,4 +15,6 @@ T = TypeVar("T")
 def track(items: Iterable[T], total: int, text: str) -> Iterator[T]:
     """The items, with a bar on a terminal; silent in a file or pipe."""
     console = Console(stderr=True)
-    yield from rich_track(items, description=text, total=total, console=console, transient=True, disable=not sys.stderr.isatty())
+    yield from rich_track(
+        items, description=text, total=total, console=console, transient=True, disable=not sys.stderr.isatty()
+    )

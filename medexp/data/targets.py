@@ -12,7 +12,7 @@ from medexp.errors import UserError, nearest
 
 
 def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
-    """"index": int64 (1,); "binary": float (1,), the second class is 1; "multilabel": float (K,). Raises UserError."""
+    """ "index": int64 (1,); "binary": float (1,), the second class is 1; "multilabel": float (K,). Raises UserError."""
     if record.target is None:
         raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")
     if target == "multilabel":
@@ -20,7 +20,9 @@ def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
     index = _index(record, record.target, classes)
     if target == "binary":
         if len(classes) != 2:
-            raise UserError(f"dataset.classes: {len(classes)} names, but a yes-or-no task has 2 (the second is the positive one)")
+            raise UserError(
+                f"dataset.classes: {len(classes)} names, but a yes-or-no task has 2 (the second is the positive one)"
+            )
         return torch.tensor([float(index)])
     return torch.tensor([index], dtype=torch.int64)
 
@@ -28,7 +30,9 @@ def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
 def _multi_hot(record: Record, classes: Sequence[str]) -> Tensor:
     values = record.target
     if not isinstance(values, list | tuple):
-        raise UserError(f"case {record.case_id}: target {values!r} is not a list of classes; choose task=classification")
+        raise UserError(
+            f"case {record.case_id}: target {values!r} is not a list of classes; choose task=classification"
+        )
     hot = torch.zeros(len(classes))
     if len(values) == len(classes) and all(value in (0, 1) for value in values):
         return torch.tensor([float(value) for value in values])
@@ -47,4 +51,6 @@ def _index(record: Record, value: object, classes: Sequence[str]) -> int:
     if isinstance(value, int) and 0 <= value < len(names):
         return value
     hint = nearest(str(value), names)
-    raise UserError(f"case {record.case_id}: class '{value}' is not in dataset.classes{hint} classes: {', '.join(names)}")
+    raise UserError(
+        f"case {record.case_id}: class '{value}' is not in dataset.classes{hint} classes: {', '.join(names)}"
+    )

@@ -19,7 +19,9 @@ def check(overrides: list[str]) -> int:
     data = build.datamodule(cfg)
     records = data.records()
     mask = data.target == "mask"
-    report = check_records(records, lambda record: data.preparation.read(record, with_label=mask), data.classes, data.target)
+    report = check_records(
+        records, lambda record: data.preparation.read(record, with_label=mask), data.classes, data.target
+    )
     for warning in report.warnings:
         console.print(f"warning: {warning}", markup=False)
     if report.errors:

@@ -35,7 +35,7 @@ def candidates(words: list[str]) -> list[str]:
     """Completions of the last word; words = [verb (may be half typed), word under the cursor]."""
     from medexp.config import paths
 
-    verb, word = (words + ["", ""])[:2]
+    verb, word = [*words, "", ""][:2]
     if verb == word or verb not in VERBS:
         return [name for name in VERBS if name.startswith(word)]
     if verb == "completion":

@@ -20,7 +20,9 @@ from medexp.tasks.base import Task
 log = logging.getLogger(__name__)
 
 
-def evaluate(run: Path, data_root: str | None = None, output: Path | None = None, checkpoint: str = "best") -> dict[str, Any]:
+def evaluate(
+    run: Path, data_root: str | None = None, output: Path | None = None, checkpoint: str = "best"
+) -> dict[str, Any]:
     """Evaluates a run's checkpoint on its test split, or on all labelled cases of another folder of the same format.
 
     Writes per_case.csv, summary.json and figures/ to `output` (default: the run folder itself, or
@@ -31,7 +33,9 @@ def evaluate(run: Path, data_root: str | None = None, output: Path | None = None
     if data_root is not None:
         cfg["dataset"]["root"] = str(Path(data_root).expanduser().absolute())
         if output is not None and output.absolute() == run.absolute():
-            raise UserError("--output: is the run folder itself, whose results are of its own test split; give another folder")
+            raise UserError(
+                "--output: is the run folder itself, whose results are of its own test split; give another folder"
+            )
     data = build.datamodule(cfg)
     if data_root is None:
         data.split = folder.read_json(run / folder.SPLIT)

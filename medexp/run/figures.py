@@ -35,14 +35,16 @@ class Figures:
             return
         shown, truth, predicted = drawn_slice(image, *on_prepared(outcome))
         self.slices |= {f"image_{self.done}": shown, f"label_{self.done}": truth, f"prediction_{self.done}": predicted}
-        self._save(f"{outcome.record.case_id}.png", segmentation(shown, truth, predicted, self.classes, _title(outcome, row)))
+        self._save(
+            f"{outcome.record.case_id}.png", segmentation(shown, truth, predicted, self.classes, _title(outcome, row))
+        )
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
         """Writes the sheets that need all cases."""
         if self.tiles:
             self._save("cases.png", sheet(self.tiles))
         if self.slices:
-            np.savez_compressed(self.folder / SLICES, **self.slices)
+            np.savez_compressed(self.folder / SLICES, **self.slices)  # type: ignore[arg-type]
         if self.count and rows and "prediction" in rows[0] and all(str(row["label"]) in self.classes for row in rows):
             self._save("confusion_matrix.png", confusion(rows, self.classes))
 
@@ -66,7 +68,7 @@ def on_prepared(outcome: Outcome) -> tuple[Array, Array]:
 def best_slice(truth: Array, predicted: Array) -> int:
     """Index on the last axis of the slice with most foreground in label and prediction together."""
     axes = tuple(range(truth.ndim - 1))
-    return int(np.argmax(((truth > 0).sum(axes) + (predicted > 0).sum(axes))))
+    return int(np.argmax((truth > 0).sum(axes) + (predicted > 0).sum(axes)))
 
 
 def middle(image: Array) -> Array:
@@ -149,7 +151,15 @@ def confusion(rows: list[dict[str, Any]], classes: list[str]) -> Any:
     axes = figure.subplots()
     axes.imshow(counts, cmap="Blues")
     for (i, j), count in np.ndenumerate(counts):
-        axes.text(j, i, str(count), ha="center", va="center", fontsize=9, color="white" if count > counts.max() / 2 else "black")
+        axes.text(
+            j,
+            i,
+            str(count),
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if count > counts.max() / 2 else "black",
+        )
     axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
     axes.set_yticks(range(len(classes)), classes)
     axes.set_xlabel("predicted")

@@ -22,7 +22,19 @@ from medexp.errors import UserError
 CONFIG, OVERRIDES, SPLIT = "config.yaml", "overrides.yaml", "split.json"
 SUMMARY, PER_CASE, ENVIRONMENT, LOG = "summary.json", "per_case.csv", "environment.json", "train.log"
 BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
-PACKAGES = ("medexp", "torch", "pytorch-lightning", "monai", "hydra-core", "torchmetrics", "nibabel", "numpy", "scipy", "pandas", "wandb")
+PACKAGES = (
+    "medexp",
+    "torch",
+    "pytorch-lightning",
+    "monai",
+    "hydra-core",
+    "torchmetrics",
+    "nibabel",
+    "numpy",
+    "scipy",
+    "pandas",
+    "wandb",
+)
 
 
 def stamp() -> str:
@@ -43,7 +55,9 @@ def fresh(name: str, run_dir: str | None) -> Path:
 def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
     """Makes the folder with its resolved config. Raises UserError where it cannot be written or holds another run."""
     if (folder / CONFIG).exists():
-        raise UserError(f"run_dir: {folder} already holds a run; take another, or go on with it: medexp train resume={folder}")
+        raise UserError(
+            f"run_dir: {folder} already holds a run; take another, or go on with it: medexp train resume={folder}"
+        )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run_dir: {folder} is a file; give a folder")
     try:
@@ -126,7 +140,11 @@ def environment(seed: int) -> dict[str, Any]:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    names = [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.is_file() else []
+    names = (
+        [line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.is_file()
+        else []
+    )
     return names[0] if names else platform.processor()
 
 

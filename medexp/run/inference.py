@@ -63,7 +63,9 @@ class _Sink(pl.Callback):
     def __init__(self, deliver: Callable[[dict[str, Any], Tensor], None]) -> None:
         self.deliver = deliver
 
-    def on_predict_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+    def on_predict_batch_end(
+        self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
         self.deliver(batch, outputs.cpu())
 
 

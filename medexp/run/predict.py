@@ -36,10 +36,7 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     data = build.datamodule(cfg)
     task = build.task(cfg)
     build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
-    if suffix(output) or output.suffix == ".csv":
-        into = output.parent
-    else:
-        into = output
+    into = output.parent if suffix(output) or output.suffix == ".csv" else output
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -65,7 +62,9 @@ def inputs(source: Path, channels: int) -> list[Record]:
         records = [Record(stem(path), (path,)) for path in files]
     for record in records:
         if len(record.images) not in (1, channels):
-            raise UserError(f"--input: case {record.case_id} has {len(record.images)} files, the model takes {channels} channels")
+            raise UserError(
+                f"--input: case {record.case_id} has {len(record.images)} files, the model takes {channels} channels"
+            )
     return sorted_unique(records, source)
 
 
@@ -89,18 +88,21 @@ def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path) -> None:
     """A class map with the geometry of the image it was made from; whole or not at all."""
     part = path.with_name(f".part-{path.name}")
     if suffix(path) in NIFTI:
-        source = nib.load(like)  # type: ignore[attr-defined]
-        image = nib.Nifti1Image(labels.reshape(_shape(source.shape, labels)), source.affine)  # type: ignore[no-untyped-call]
-        for code, setter in ((source.header["qform_code"], image.set_qform), (source.header["sform_code"], image.set_sform)):
-            setter(source.affine, int(code) or 1)
+        source: Any = nib.load(like)
+        image = nib.Nifti1Image(labels.reshape(_shape(source.shape, labels)), source.affine)
+        for code, place in (
+            (source.header["qform_code"], image.set_qform),
+            (source.header["sform_code"], image.set_sform),
+        ):
+            place(source.affine, int(code) or 1)
         image.header.set_xyzt_units(*source.header.get_xyzt_units())
-        nib.save(image, part)  # type: ignore[attr-defined]
+        nib.save(image, part)
     else:
         Image.fromarray(labels).save(part, format="PNG")
     part.replace(path)
 
 
-def _shape(source: tuple[int, ...], labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
+def _shape(source: Any, labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
     """The source's own shape where it differs by axes of 1 only."""
     return tuple(source) if int(np.prod(source)) == labels.size else labels.shape
 

@@ -42,7 +42,15 @@ def print_summary(summary: dict[str, Any]) -> None:
     for name, entry in metrics.items():
         parts = entry.get("per_class") or {}
         table.add_row(name, number(entry["mean"]), *(number((parts.get(one) or {}).get("mean")) for one in classes))
-    Console(highlight=False, width=None).print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """As wide as it needs where nobody's terminal bounds it."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=max(80, Console(width=1000).measure(table).maximum))
+    console.print(table)
 
 
 def number(value: Any) -> str:
@@ -56,4 +64,4 @@ def print_sweep(rows: list[dict[str, Any]], monitor: str) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(str(row["job"]), " ".join(row["overrides"]), number(row["value"]), row["state"], row["folder"])
-    Console(highlight=False).print(table)
+    _print(table)

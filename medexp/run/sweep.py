@@ -27,7 +27,10 @@ def sweep(overrides: list[str]) -> int:
     varied = [key for key in (text.split("=")[0] for text in jobs[0]) if len({_value(job, key) for job in jobs}) > 1]
     root = _root(overrides, jobs[0])
     folder.log_to(None)
-    rows = [_row(number, job, [text for text in job if text.split("=")[0] in varied], root) for number, job in enumerate(jobs)]
+    rows = [
+        _row(number, job, [text for text in job if text.split("=")[0] in varied], root)
+        for number, job in enumerate(jobs)
+    ]
     planned = [_planned(row, root) for row in rows]
     if not any(planned):
         raise UserError(rows[0]["reason"])
@@ -63,7 +66,16 @@ def _row(number: int, job: list[str], varied: list[str], root: Path) -> dict[str
     readable = "_".join(re.sub(r"[^\w.=+-]+", "-", text) for text in varied)[:120] or "job"
     path = root / f"{number:03d}_{readable}"
     rest = [text for text in job if not text.startswith("run_dir=")]
-    return {"job": number, "overrides": varied, "all": rest, "value": None, "state": "waiting", "reason": "", "folder": shown(path), "monitor": ""}
+    return {
+        "job": number,
+        "overrides": varied,
+        "all": rest,
+        "value": None,
+        "state": "waiting",
+        "reason": "",
+        "folder": shown(path),
+        "monitor": "",
+    }
 
 
 def _planned(row: dict[str, Any], root: Path) -> bool:

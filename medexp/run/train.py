@@ -86,7 +86,7 @@ def launch(run: Path) -> dict[str, Any]:
         code = subprocess.run(command(run), check=False).returncode
         if code:
             raise RunFault(f"{run}: the run failed (exit code {code}); see {run / folder.LOG}")
-        return folder.read_json(run / "result.json")  # type: ignore[no-any-return]
+        return folder.read_json(run / "result.json")
     return execute(run)
 
 
@@ -128,8 +128,13 @@ def execute(run: Path) -> dict[str, Any]:
         if not first:
             return {}
         summary = _test(cfg, run, task, data, score)
-        result = {"run_dir": str(run), "value": value, "monitor": cfg["monitor"], "seconds": round(time.monotonic() - begun, 1)}
-        result["metrics"] = {name: entry.get("mean") for name, entry in summary["metrics"].items() if isinstance(entry, dict)}
+        result = {
+            "run_dir": str(run),
+            "value": value,
+            "monitor": cfg["monitor"],
+            "seconds": round(time.monotonic() - begun, 1),
+        }
+        result["metrics"] = {name: entry.get("mean") for name, entry in summary["metrics"].items() if "mean" in entry}
         folder.write_json(run / "result.json", result)
         _finish_loggers(cfg, run, trainer, data)
     return result
@@ -156,7 +161,9 @@ def _test(cfg: dict[str, Any], run: Path, task: Any, data: Any, score: Any) -> d
     best = run / folder.BEST
     if best.is_file():
         build.load_weights(task, best)
-    summary: dict[str, Any] = score(cfg, task, data, data.parts()["test"], run, "best" if best.is_file() else "end of training", "test")
+    summary: dict[str, Any] = score(
+        cfg, task, data, data.parts()["test"], run, "best" if best.is_file() else "end of training", "test"
+    )
     return summary
 
 

@@ -29,12 +29,14 @@ def publish(logger: Any, cfg: dict[str, Any], run: Path, classes: list[str]) -> 
             active.summary[f"test/{name}"] = entry["mean"]
     table = pd.read_csv(run / folder.PER_CASE)
     table["case_id"] = [pseudonym(str(case), run) for case in table["case_id"]]
-    log: dict[str, Any] = {"test/per_case": wandb.Table(columns=list(table.columns), data=table.astype(object).where(table.notna(), None).to_numpy().tolist())}
+    log: dict[str, Any] = {
+        "test/per_case": wandb.Table(dataframe=table.astype(object).where(table.notna(), None)),
+    }
     slices = run / "figures" / SLICES
     figures = sorted((run / "figures").glob("*.png"))
     log["test/cases"] = _overlays(slices, classes) if slices.is_file() else [wandb.Image(str(path)) for path in figures]
     active.log(log)
-    wandb.finish(quiet=True)
+    wandb.finish()
 
 
 def _overlays(path: Path, classes: list[str]) -> list[Any]:

@@ -55,7 +55,7 @@ class Task(pl.LightningModule, ABC):
         self.net = net
         self.loss = loss
         self.optimizer, self.scheduler, self.inferer = optimizer, scheduler, inferer
-        self.metrics = nn.ModuleDict(metrics)  # type: ignore[arg-type]  # a Metric is a Module
+        self.metrics = nn.ModuleDict(metrics)
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
         self._losses: list[Tensor] = []
 
@@ -115,6 +115,20 @@ class Task(pl.LightningModule, ABC):
         optimizer = self.optimizer(groups)
         return [optimizer], self.scheduler.configure(optimizer, self.monitor, self.mode)
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The rate is a function of the epoch: a run resumed with another trainer.max_epochs follows the curve of that length."""
+        if self.scheduler.horizon is None or not checkpoint.get("lr_schedulers"):
+            return
+        stand_in = self.optimizer([{"params": [nn.Parameter(torch.zeros(1, 1))], "matrices": False}])
+        entries = self.scheduler.configure(stand_in, self.monitor, self.mode)
+        stand_in.step()
+        for _ in range(checkpoint["lr_schedulers"][0]["last_epoch"]):
+            for entry in entries:
+                entry["scheduler"].step()
+        checkpoint["lr_schedulers"] = [entry["scheduler"].state_dict() for entry in entries]
+        for group in checkpoint["optimizer_states"][0]["param_groups"]:
+            group["lr"] = stand_in.param_groups[0]["lr"]
+
     def _weight_decay(self) -> float:
         return float(getattr(self.optimizer, "keywords", {}).get("weight_decay", 0.0))
 
@@ -122,5 +136,7 @@ class Task(pl.LightningModule, ABC):
         return iter(self.metrics.values())  # type: ignore[arg-type]
 
     def _l1_norm(self) -> Tensor:
-        decayed = [p for group in parameter_groups(self, weight_decay=1.0) if group["weight_decay"] for p in group["params"]]
+        decayed = [
+            p for group in parameter_groups(self, weight_decay=1.0) if group["weight_decay"] for p in group["params"]
+        ]
         return torch.stack([p.abs().sum() for p in decayed]).sum()

@@ -13,7 +13,9 @@ from medexp.errors import Faults, UserError
 def need_folder(root: Path) -> None:
     """Raises UserError where the root of a data set is not a readable folder."""
     if not root.exists():
-        raise UserError(f"dataset.root: {root} does not exist; set dataset.root=PATH, or MEDEXP_DATA to the folder of all data sets")
+        raise UserError(
+            f"dataset.root: {root} does not exist; set dataset.root=PATH, or MEDEXP_DATA to the folder of all data sets"
+        )
     if not root.is_dir():
         raise UserError(f"dataset.root: {root} is not a folder; set dataset.root=PATH")
 
@@ -27,7 +29,9 @@ def inside(root: Path, relative: str, where: str) -> Path:
 
 def images_below(folder: Path) -> list[Path]:
     """Image files of a folder (not of folders in it), sorted, hidden files left out."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and suffix(path) and not path.name.startswith("."))
+    return sorted(
+        path for path in folder.iterdir() if path.is_file() and suffix(path) and not path.name.startswith(".")
+    )
 
 
 def sorted_unique(found: list[Record], root: Path) -> list[Record]:
