@@ -19,7 +19,8 @@ class MuonAdamW(Optimizer):
 
     torch.optim.Muon takes matrices alone; here a convolution kernel (out, in, *k) is one as (out, in * k). Muon's step
     is scaled by 0.2 sqrt(max(rows, columns)) to the size of AdamW's (Liu et al., "Muon is scalable for LLM training",
-    2025), so one learning rate and one schedule serve both.
+    2025), so one learning rate and one schedule serve both. Jordan leaves input and output layers to AdamW; here they
+    are Muon's too, since a network does not say which of its layers those are.
 
     params: parameters or groups; a group with `matrices: False` (norms, biases, embeddings) is AdamW's in all shapes.
     momentum, nesterov, steps (of the Newton-Schulz iteration): Muon's. betas, eps: AdamW's.

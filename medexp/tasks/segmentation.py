@@ -20,7 +20,9 @@ class Segmentation(Task):
     def step(self, batch: Batch) -> Step:
         scores = self(batch["image"])  # (B, K, *spatial), or heads in training
         if scores_are_stacked(scores, batch["image"]):
-            scores = list(scores.unbind(dim=1))  # DynUNet stacks its heads: (B, heads, K, *spatial)
+            scores = scores.unbind(dim=1)  # DynUNet stacks its heads: (B, heads, K, *spatial)
+        # Sums over a volume of half-precision scores overflow: the loss sees float32 whatever the network computes in.
+        scores = [head.float() for head in scores] if isinstance(scores, list | tuple) else scores.float()
         return Step(self.loss(scores, batch["label"]), scores, batch["label"])
 
     def probabilities(self, scores: Tensor) -> Tensor:

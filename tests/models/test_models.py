@@ -109,12 +109,12 @@ def test_inference_gives_one_tensor_and_survives_a_checkpoint(name: str, dims: i
     torch.testing.assert_close(again, scores)
 
 
-@pytest.mark.parametrize("name", [name for name in LEAVES if name != "swin_unetr"])
+@pytest.mark.parametrize("name", LEAVES)
 def test_shipped_size_is_buildable(name: str) -> None:
     dims = 3
     size = size_of(name, dims)
     facts = {"spatial_dims": dims, "in_channels": 1, "patch_size": size, "image_size": size}
     root = OmegaConf.create({"dataset": facts, "task": {"out_channels": 2}, "model": OmegaConf.load(LEAVES[name])})
-    with torch.device("meta"):
+    with torch.device("cpu" if name == "swin_unetr" else "meta"):  # Swin reads values of a tensor while it is built
         net = instantiate(root.model, _convert_="all")
     assert sum(parameter.numel() for parameter in net.parameters()) > 10_000
