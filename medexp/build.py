@@ -100,10 +100,11 @@ def load_weights(into: Task, checkpoint: Path) -> None:
             f"{checkpoint}: no such checkpoint; the run has not finished an epoch, `medexp train resume=RUN` goes on"
         ) from None
     except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
-        raise UserError(f"{checkpoint}: not a readable checkpoint: {str(error).splitlines()[0]}") from None
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{checkpoint}: not a readable checkpoint: {said}") from None
     try:
         into.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise UserError(
             f"{checkpoint}: holds another network than the config: {' '.join(str(error).split())[:300]}"
         ) from None

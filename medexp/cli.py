@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -131,15 +132,24 @@ def _verbs(parser: argparse.ArgumentParser) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse, with a near match for a mistyped verb."""
+    """argparse, with a near match for a mistyped word, and words of one list on both sides of an option."""
 
     def error(self, message: str) -> Any:
-        if "invalid choice" in message and "VERB" in message:
-            names = ["train", "evaluate", "predict", "check", "list", "completion"]
-            typed = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-            message = f"no verb '{typed}'{nearest(typed, names) or '; verbs: ' + ', '.join(names)}"
-        print(f"medexp: {message} (medexp --help)", file=sys.stderr)
+        if found := re.search(r"argument ([^:]+): invalid choice: '(.*)' \(choose from (.*)\)", message):
+            place, typed, allowed = found.groups()
+            names = re.findall(r"[\w-]+", allowed)
+            what = "no verb" if place == "VERB" else f"{place}: no choice"
+            message = f"{what} '{typed}'{nearest(typed, names) or ';'} choices: {', '.join(names)}"
+        print(f"medexp: {message} ({self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        parsed, rest = super().parse_known_args(args, namespace)
+        for name in ("overrides", "groups"):  # `train seed=1 -m model=unet,dynunet`: argparse stops the list at -m
+            if hasattr(parsed, name) and not any(word.startswith("-") for word in rest):
+                getattr(parsed, name).extend(rest)
+                rest = []
+        return parsed, rest
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -108,3 +109,9 @@ def write_npz(path: Path, classes: int = 3, each: int = 4, size: int = 28, chann
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **arrays)
     return path
+
+
+@pytest.fixture(scope="session")
+def layouts() -> SimpleNamespace:
+    """The writers of small data in real layouts: layouts.msd(root), layouts.pictures(root, classes), layouts.npz(path)."""
+    return SimpleNamespace(msd=write_msd, pictures=write_pictures, npz=write_npz)

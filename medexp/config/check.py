@@ -28,8 +28,7 @@ def check(cfg: dict[str, Any], headline: str) -> None:
     from medexp.config import pairing
 
     problems = [problem for group in GROUPS for problem in _group(group, cfg.get(group) or {})]
-    if not problems:
-        problems = list(pairing.problems(cfg))
+    problems += pairing.problems(cfg, sound=not problems)
     if cfg["mode"] not in ("max", "min"):
         problems.append(f"mode: '{cfg['mode']}' is not one of max, min")
     if problems:
@@ -51,8 +50,12 @@ def _group(group: str, node: dict[str, Any]) -> Iterator[str]:
 def _metrics(node: dict[str, Any]) -> Iterator[str]:
     for key in node:
         if key not in ("validation", "test"):
-            yield f"metrics.{key}: no such key{nearest(key, ['validation', 'test'])} allowed: validation, test"
-    for name, child in (node.get("validation") or {}).items():
+            yield f"metrics.{key}: no such key{nearest(key, ['validation', 'test']) or ';'} allowed: validation, test"
+    validation = node.get("validation") or {}
+    if not isinstance(validation, dict):
+        yield f"metrics.validation: {_show(validation)} is no mapping of names to metrics"
+        validation = {}
+    for name, child in validation.items():
         yield from _needs_target(f"metrics.validation.{name}", child, "metric")
     yield from _needs_target("metrics.test", node.get("test") or {}, "scorer of the test split")
 
@@ -83,6 +86,7 @@ def _node(path: str, node: dict[str, Any], injected: set[str]) -> Iterator[str]:
             yield f"{where}: {_show(value)} is not {spell(known.hints[key])}"
         else:
             yield from _nested(where, value)
+    yield from _nested(f"{path}._args_", node.get("_args_"))
     if not node.get("_partial_") and "_args_" not in node:
         for key in sorted(known.required - set(given) - injected):
             yield f"{path}.{key}: missing; {name} needs it"

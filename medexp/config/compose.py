@@ -17,10 +17,11 @@ from hydra.errors import HydraException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from medexp.config import paths
 from medexp.config.root import Root
-from medexp.errors import UserError, nearest
+from medexp.errors import Faults, UserError, nearest
 
 
 class OwnConf(SearchPathPlugin):
@@ -50,15 +51,17 @@ def compose(overrides: list[str]) -> DictConfig:
     """
     _register()
     GlobalHydra.instance().clear()
-    prepared = [_open_up(text) for text in overrides]
+    prepared = [ready for text in overrides if (ready := _open_up(text))]
     try:
         with initialize_config_dir(str(paths.shipped().resolve()), version_base="1.3", job_name="train"):
             cfg = hydra_compose("train", prepared, return_hydra_config=True)
             choice = cfg.hydra.runtime.choices.get("experiment")
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError, YAMLError) as error:
         raise UserError(_explain(error, overrides)) from None
     OmegaConf.set_struct(cfg, False)
     cfg.pop("hydra", None)
+    if unknown := [str(key) for key in cfg if key not in root_keys()]:  # +key=value goes past the typed root
+        raise UserError(f"{unknown[0]}: no such key{_or_list(unknown[0], root_keys(), 'known')}")
     if choice and not any(text.split("=")[0] == "name" for text in overrides):
         cfg.name = str(choice)
     OmegaConf.set_struct(cfg, True)
@@ -67,15 +70,27 @@ def compose(overrides: list[str]) -> DictConfig:
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
     """Plain values, every interpolation replaced. Raises UserError where one cannot be."""
+    missing = _missing(OmegaConf.to_container(cfg, resolve=False))
+    if len(missing) > 1:
+        given = [f"{key}: has no value yet; give {key}=..." for key in missing]
+        raise Faults(f"{len(missing)} values are missing", given)
+    if missing:
+        raise UserError(f"{missing[0]}: has no value yet; give {missing[0]}=...")
     try:
         resolved = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         key = getattr(error, "full_key", "") or "?"
-        if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", str(error)):
-            raise UserError(f"{missing.group(1)}: has no value yet; give {missing.group(1)}=...") from None
         raise UserError(f"{key}: {str(error).splitlines()[0]}; set {key}=... or mend the interpolation") from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _missing(node: Any, path: str = "") -> list[str]:
+    """Keys whose value is still `???`."""
+    if node == "???":
+        return [path]
+    children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    return [found for key, child in children for found in _missing(child, f"{path}.{key}" if path else str(key))]
 
 
 def parse(overrides: list[str]) -> list[Any]:
@@ -92,15 +107,33 @@ def parse(overrides: list[str]) -> list[Any]:
 
 
 def _open_up(text: str) -> str:
-    """`model.dropout=0.1` may add a key that the leaf does not list: what is allowed is the signature's business."""
+    """An override as Hydra is to see it.
+
+    `model.dropout=0.1` may add a key that the leaf does not list: what is allowed is the signature's business.
+    `logger=null` leaves a group out.
+    """
     (override,) = parse([text])
     key = str(override.key_or_group)
-    if key.split(".")[0] == "hydra":
+    if re.split(r"[./@]", key)[0] == "hydra":
         raise UserError(
             f"{text}: medexp keeps its own run folders; use run_dir=PATH (one run) or name=NAME (outputs/NAME/<time>)"
         )
     plain = not text.startswith(("+", "~"))
-    return f"++{text}" if plain and "." in key and not override.is_sweep_override() else text
+    if plain and override.is_sweep_override():
+        raise UserError(f"{text}: several values; run them all with `medexp train -m`, or write [a,b] for a list")
+    if plain and key in paths.groups():
+        if override.value() is None:
+            return "" if key in ("experiment", "debug") else f"~{key}"
+        if not isinstance(override.value(), str | list):
+            raise UserError(
+                f"{text}: name an option (`medexp list {key}`), or give its keys one by one: {key}.KEY=VALUE"
+            )
+    return f"++{text}" if plain and "." in key else text
+
+
+def _or_list(word: str, allowed: list[str], noun: str) -> str:
+    """The near match, and all that is allowed."""
+    return f"{nearest(word, allowed) or ';'} {noun}: {', '.join(allowed)}"
 
 
 def _explain(error: Exception, overrides: list[str]) -> str:
@@ -110,8 +143,7 @@ def _explain(error: Exception, overrides: list[str]) -> str:
     if match := re.search(r"(?:Could not override|In '[^']*': Could not find|Key) '([^']+)'", text):
         key = match.group(1).removeprefix("++").split("=")[0]
         known = sorted({*root_keys(), *paths.groups()})
-        hint = nearest(key.split(".")[0], known)
-        return f"{key}: no such key{hint or '; known: ' + ', '.join(known)}"
+        return f"{key}: no such key{_or_list(key.split('.')[0], known, 'known')}"
     if error.__cause__ is not None:
         text = " ".join(str(error.__cause__).split())
     key = getattr(error, "full_key", None) or (getattr(error.__cause__, "full_key", None) if error.__cause__ else None)
@@ -122,9 +154,9 @@ def _explain(error: Exception, overrides: list[str]) -> str:
 def _no_such_option(path: str) -> str:
     group, _, option = path.partition("/")
     if group not in paths.groups():
-        return f"{group}: no such config group{nearest(group, paths.groups())}"
+        return f"{group}: no such config group{_or_list(group, paths.groups(), 'groups')}"
     known = list(paths.options(group))
-    return f"{group}={option}: no such option{nearest(option, known)} options: {', '.join(known)}"
+    return f"{group}={option}: no such option{_or_list(option, known, 'options')}"
 
 
 def load(path: Path) -> dict[str, Any]:

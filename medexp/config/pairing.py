@@ -14,21 +14,19 @@ INPUTS = ("in_channels", "n_input_channels")
 OUTPUTS = ("out_channels", "num_classes")
 
 
-def problems(cfg: dict[str, Any]) -> Iterator[str]:
-    """Problems of a config whose nodes are each sound on their own."""
-    yield from _target(cfg)
-    yield from _loss(cfg)
-    facts = list(_model_facts(cfg))
-    yield from facts
-    yield from _monitors(cfg)
-    yield from _device(cfg)
-    if not facts:
-        yield from _forward(cfg)
+def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
+    """What does not fit; `sound`: each node is sound on its own, so that the network can be tried."""
+    found = [*_monitors(cfg), *_device(cfg)]
+    if not sound:
+        return found
+    facts = [*_target(cfg), *_loss(cfg), *_model_facts(cfg)]
+    return [*facts, *found, *(_forward(cfg) if not facts else ())]
 
 
 def logged(cfg: dict[str, Any]) -> list[str]:
     """Names of the values that a run logs each epoch."""
-    return ["train/loss", "val/loss", *(f"val/{name}" for name in (cfg["metrics"].get("validation") or {}))]
+    metrics = cfg["metrics"].get("validation")
+    return ["train/loss", "val/loss", *(f"val/{name}" for name in (metrics if isinstance(metrics, dict) else ()))]
 
 
 def _target(cfg: dict[str, Any]) -> Iterator[str]:
@@ -58,6 +56,9 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if name in model and model[name] != fact:
                 yield f"model.{name}: {model[name]}, but {source} is {fact}; leave model.{name} to its leaf (${{{source}}})"
+    classes = {"binary": 1}.get(str(task.get("target")), len(dataset["classes"]))
+    if task.get("target") in ("mask", "index", "binary", "multilabel") and task["out_channels"] != classes:
+        yield f"task.out_channels: {task['out_channels']}, but dataset.classes asks for {classes}; leave it to its leaf"
     for key in ("patch_size", "image_size", "spacing"):
         size = dataset.get(key)
         if size is not None and len(size) != dataset["spatial_dims"]:
@@ -66,14 +67,14 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
 
 def _monitors(cfg: dict[str, Any]) -> Iterator[str]:
     names = logged(cfg)
-    watched = {"monitor": cfg["monitor"]}
+    watched = {"monitor": str(cfg["monitor"])}
     for group in ("callbacks", "scheduler"):
         for path, node in _nodes(group, cfg[group]):
-            if isinstance(node.get("monitor"), str):
+            if isinstance(node.get("monitor"), str) and node["monitor"] != cfg["monitor"]:
                 watched[f"{path}.monitor"] = node["monitor"]
     for key, name in watched.items():
         if name not in names:
-            yield f"{key}: '{name}' is not logged{nearest(name, names)} logged: {', '.join(names)}"
+            yield f"{key}: '{name}' is not logged{nearest(name, names) or ';'} logged: {', '.join(names)}"
 
 
 def _nodes(path: str, node: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -94,7 +95,6 @@ def _device(cfg: dict[str, Any]) -> Iterator[str]:
 def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     """One forward pass of the training shape on torch's meta device: shapes without memory or arithmetic."""
     import torch
-    from hydra.utils import instantiate
 
     dataset = cfg["dataset"]
     size = dataset.get("patch_size") or dataset.get("image_size")
@@ -102,15 +102,31 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
         return
     image = torch.empty((2, dataset["in_channels"], *size), device="meta")
     try:
-        with torch.device("meta"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = instantiate(cfg["model"], _convert_="all")(image)
+            output = _on_meta(cfg["model"])(image)
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
         yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
         return
     yield from _output(cfg, output, tuple(size))
+
+
+def _on_meta(node: dict[str, Any]) -> Any:
+    """The network without memory; one that computes with values while it is built (Swin UNETR) is built first."""
+    import torch
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        with torch.device("meta"):
+            return instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        if "meta tensor" not in str(error.__cause__):
+            raise
+    with torch.random.fork_rng(devices=[]):
+        return instantiate(node, _convert_="all").to("meta")
 
 
 def _output(cfg: dict[str, Any], output: Any, size: tuple[int, ...]) -> Iterator[str]:

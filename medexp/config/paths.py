@@ -27,7 +27,9 @@ def roots() -> list[Path]:
 
 def groups() -> list[str]:
     """Names of all config groups (model, dataset, ...)."""
-    return sorted({entry.name for root in roots() for entry in root.iterdir() if entry.is_dir()})
+    return sorted(
+        {entry.name for root in roots() for entry in root.iterdir() if entry.is_dir() and entry.name.isidentifier()}
+    )
 
 
 def options(group: str) -> dict[str, Path]:

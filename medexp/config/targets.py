@@ -35,6 +35,8 @@ ALLOWED = (
     "torchmetrics",
 )
 REEXPORTED = {"pytorch_lightning.Trainer"}
+# Where the code behind an allowed name may live, beside ALLOWED itself: a name that leads elsewhere (torch.load) is refused.
+HOMES = ("lightning_fabric.plugins", "torch._C._nn")
 
 
 def _within(name: str, prefixes: typing.Iterable[str]) -> bool:
@@ -62,7 +64,7 @@ def locate(path: str) -> Callable[..., Any]:
         sys.path.insert(0, str(Path.cwd()))
     found = _import(path)
     home = getattr(found, "__module__", "") or ""
-    if not callable(found) or not _within(home, [*ALLOWED, "pytorch_lightning", "torch", *own]):
+    if not callable(found) or not _within(home, [*ALLOWED, *HOMES, *own]):
         raise UserError(f"'{path}' is no class or function that a config may name")
     return found
 
@@ -78,11 +80,17 @@ def _import(path: str) -> Any:
             if error.name and not _within(module_name, [error.name]):
                 raise UserError(f"'{path}' needs the package '{error.name}', which is not installed") from None
             continue
+        except Exception as error:  # the module's own fault: a SyntaxError in the user's file
+            raise UserError(f"'{path}': importing {module_name} fails: {type(error).__name__}: {error}") from None
         for done, name in enumerate(parts[cut:], start=cut):
             if not hasattr(found, name):
                 hint = nearest(name, [entry for entry in dir(found) if not entry.startswith("_")])
                 raise UserError(f"'{path}': {'.'.join(parts[:done])} has no '{name}'{hint}")
             found = getattr(found, name)
+            if name.startswith("__") or (
+                inspect.ismodule(found) and done < len(parts) - 1
+            ):  # `torch.nn.functional.torch.load` is no way around
+                raise UserError(f"'{path}' passes through '{name}'; name the class or function where it is defined")
         return found
     raise UserError(f"'{path}': no module '{parts[0]}'")
 

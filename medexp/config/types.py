@@ -29,18 +29,18 @@ def fits(value: Any, hint: Any) -> bool:
         return value is None
     if isinstance(value, Mapping) and "_target_" in value:
         return True  # becomes an object of its own
+    if collections.abc.Callable in (origin, hint):
+        return False  # only a node makes one
     if origin in _SEQUENCES or hint in _SEQUENCES:
-        return _sequence(value, origin or hint, typing.get_args(hint))
+        return _sequence(value, typing.get_args(hint))
     if origin in _MAPPINGS or hint in _MAPPINGS:
         return isinstance(value, Mapping)
     return _plain(value, hint)
 
 
-def _sequence(value: Any, kind: Any, inner: tuple[Any, ...]) -> bool:
-    if isinstance(value, str):
-        return kind not in (list, tuple) and (not inner or inner[0] in (str, Any))
-    if not isinstance(value, Sequence):
-        return False
+def _sequence(value: Any, inner: tuple[Any, ...]) -> bool:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return False  # Python calls a text a sequence of letters; `dataset.classes=liver` is a mistake
     hints = [hint for hint in inner if hint is not Ellipsis]
     # MONAI annotates "tuple[int]" where it means any number of ints: the length is not held against the value.
     return not hints or all(any(fits(item, hint) for hint in hints) for item in value)
@@ -59,6 +59,8 @@ def _plain(value: Any, hint: Any) -> bool:
         return isinstance(value, str)
     if isinstance(hint, type) and issubclass(hint, enum.Enum):
         return isinstance(value, str)
+    if isinstance(hint, type) and not getattr(hint, "_is_protocol", False) and isinstance(value, hint):
+        return True  # object, Hashable, numbers.Number
     # Any other class: a bare number, text, list or mapping is none; objects come from nodes with a _target_.
     return not (isinstance(hint, type) and isinstance(value, bool | int | float | str | list | dict))
 

@@ -66,6 +66,8 @@ class TrainCases(Dataset[Item]):
         if self.patch_size is not None:
             rng = np.random.default_rng(derive(self.seed, "patch", epoch, index))
             item = crop(item, self.patch_size, self._corner(item, rng))
+        else:
+            item = {key: tensor.clone() for key, tensor in item.items()}  # what comes after may write in place
         if self.augmentation is not None:
             item = self.augmentation(item, derive(self.seed, "augmentation", epoch, index))
         return {**item, **facts}

@@ -21,11 +21,11 @@ from medexp.data.cases import EpochOrder, EvalCases, Item, TrainCases, collate
 from medexp.data.prepare import Preparation, Prepared
 from medexp.data.progress import track
 from medexp.data.records import Record
+from medexp.data.splits import Split, check_split
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
 
 log = logging.getLogger(__name__)
-Split = dict[str, list[str]]
 
 
 class DataModule(pl.LightningDataModule):
@@ -67,6 +67,11 @@ class DataModule(pl.LightningDataModule):
         self.root, self.source, self.splitter = Path(root), source, split
         self.classes, self.target, self.seed = list(classes), target, seed
         self.preparation = Preparation(spatial_dims, in_channels, orientation, spacing, image_size, normalize)
+        if patch_size is not None and (len(patch_size) != spatial_dims or not all(size > 0 for size in patch_size)):
+            seen = f"{list(patch_size)} is not a positive number for each of {spatial_dims} axes"
+            raise UserError(f"dataset.patch_size: {seen}; mend it, or set it to null")
+        if not 0 <= foreground <= 1:
+            raise UserError(f"dataset.foreground: {foreground} is not between 0 and 1")
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
         self.batch_size, self.num_workers, self.limit = batch_size, num_workers, limit
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
@@ -77,6 +82,9 @@ class DataModule(pl.LightningDataModule):
         found = self.source(self.root)
         if not found:
             raise UserError(f"dataset.root: no cases in {self.root}; set dataset.root=PATH or another dataset")
+        twice = [case for case, count in Counter(record.case_id for record in found).items() if count > 1]
+        if twice:
+            raise Faults(f"{len(twice)} case ids stand twice in {self.root}", sorted(twice))
         return found
 
     def parts(self) -> dict[str, list[Record]]:
@@ -88,15 +96,18 @@ class DataModule(pl.LightningDataModule):
         missing = [case for ids in self.split.values() for case in ids if case not in records]
         if missing:
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)
+        check_split(self.split, records.values())  # a split kept from earlier, or made by somebody else's function
         return {part: [records[case] for case in ids] for part, ids in self.split.items()}
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, checks and prepares the training and validation cases, once."""
         if not self._cases:
             parts = self.parts()
-            self._cases = {part: self._load(parts[part], part) for part in ("train", "val")}
+            cases = self._load(parts["train"] + parts["val"])
+            count = len(parts["train"])
+            self._cases = {"train": cases[:count], "val": cases[count:]}
 
-    def _load(self, records: list[Record], part: str) -> list[tuple[Item, Prepared]]:
+    def _load(self, records: list[Record]) -> list[tuple[Item, Prepared]]:
         """Every case read to its end and prepared; all that cannot be are listed together."""
 
         def one(record: Record) -> tuple[Item, Prepared] | str:
@@ -106,10 +117,10 @@ class DataModule(pl.LightningDataModule):
                 return str(error)
 
         with ThreadPoolExecutor() as pool:
-            outcomes = list(track(pool.map(one, records), len(records), f"reading {part} cases"))
+            outcomes = list(track(pool.map(one, records), len(records), "reading cases"))
         problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if problems:
-            raise Faults(f"{len(problems)} of {len(records)} {part} cases cannot be used", problems)
+            raise Faults(f"{len(problems)} of {len(records)} training and validation cases cannot be used", problems)
         return [outcome for outcome in outcomes if not isinstance(outcome, str)]
 
     def load(self, record: Record, labelled: bool = True) -> tuple[Item, Prepared]:

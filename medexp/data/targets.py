@@ -36,6 +36,10 @@ def _multi_hot(record: Record, classes: Sequence[str]) -> Tensor:
     hot = torch.zeros(len(classes))
     if len(values) == len(classes) and all(value in (0, 1) for value in values):
         return torch.tensor([float(value) for value in values])
+    if all(isinstance(value, int | float) for value in values) and len(set(values)) < len(values):
+        raise UserError(
+            f"case {record.case_id}: {len(values)} labels, dataset.classes names {len(classes)}; name one for each"
+        )
     for value in values:
         hot[_index(record, value, classes)] = 1.0
     return hot

@@ -66,7 +66,7 @@ def score(
     """Predicts, compares and writes the results into `output`."""
     scorer = build.scorer(cfg)
     rows: list[dict[str, Any]] = []
-    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"])
+    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"], len(records))
     log.info("evaluating %d cases (%s)", len(records), part)
     try:
         output.mkdir(parents=True, exist_ok=True)

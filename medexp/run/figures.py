@@ -15,17 +15,20 @@ SLICES = "slices.npz"  # the planes drawn, as arrays: image_1, label_1, predicti
 
 
 class Figures:
-    """Collects what `count` cases need and writes PNG files into `folder`."""
+    """Draws `count` of `total` cases, evenly spread over their order, as PNG files in `folder`."""
 
-    def __init__(self, folder: Path, classes: list[str], count: int) -> None:
+    def __init__(self, folder: Path, classes: list[str], count: int, total: int) -> None:
         self.folder, self.classes, self.count = folder, classes, count
+        self.chosen = {int(place) for place in np.linspace(0, max(total - 1, 0), max(count, 0))}
+        self.seen = 0
         self.tiles: list[tuple[str, Array, str]] = []
         self.slices: dict[str, Array] = {}
         self.done = 0
 
     def add(self, outcome: Outcome, row: dict[str, Any]) -> None:
         """Draws a segmentation case at once; keeps a classification case for the one sheet of all."""
-        if self.done >= self.count:
+        self.seen += 1
+        if self.seen - 1 not in self.chosen:
             return
         self.done += 1
         image = outcome.prepared.image.numpy()

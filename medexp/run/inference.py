@@ -19,6 +19,7 @@ from medexp.data.prepare import Prepared
 from medexp.data.progress import track
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError
+from medexp.run.quiet import quiet
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,9 @@ def infer(
         return collate(sound) if sound else None
 
     loader = _Counted(DataLoader(_Lazy(data, records, labelled), batch_size=data.eval_batch_size, collate_fn=batches))
-    trainer = build.single(cfg, callbacks=[_Sink(deliver)])
-    trainer.predict(task, loader, return_predictions=False)
+    with quiet():
+        trainer = build.single(cfg, callbacks=[_Sink(deliver)])
+        trainer.predict(task, loader, return_predictions=False)
     if faults:
         raise Faults(f"{len(faults)} of {len(records)} cases cannot be used", faults)
 

@@ -15,7 +15,7 @@ def options(groups: list[str]) -> dict[str, dict[str, str]]:
     for group in groups or known:
         name = next((entry for entry in known if group in (entry, f"{entry}s", f"{entry}es")), None)
         if name is None:
-            raise UserError(f"list: no config group '{group}'{nearest(group, known)} groups: {', '.join(known)}")
+            raise UserError(f"list: no config group '{group}'{nearest(group, known) or ';'} groups: {', '.join(known)}")
         chosen.append(name)
     return {group: {name: paths.summary(leaf) for name, leaf in paths.options(group).items()} for group in chosen}
 

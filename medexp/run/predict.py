@@ -33,6 +33,8 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     cfg = folder.load(run)
     channels = cfg["dataset"]["in_channels"]
     records = inputs(source, channels)
+    if suffix(output) and len(records) > 1:
+        raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
     data = build.datamodule(cfg)
     task = build.task(cfg)
     build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
@@ -69,9 +71,6 @@ def inputs(source: Path, channels: int) -> list[Record]:
 
 
 def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], output: Path) -> Path:
-    if suffix(output) and len(records) > 1:
-        raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
-
     def receive(outcome: Outcome) -> None:
         assert outcome.labels is not None
         first = outcome.record.images[0]
@@ -122,7 +121,10 @@ def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], out
             chosen = data.classes[int(np.argmax(values))]
         rows.append({"case_id": outcome.record.case_id, "prediction": chosen, **chances})
 
-    infer(cfg, task, data, records, receive, labelled=False)
-    folder.write(path, pd.DataFrame(rows).to_csv(index=False))
-    log.info("%s", path)
+    try:
+        infer(cfg, task, data, records, receive, labelled=False)
+    finally:  # one unreadable image does not cost the others
+        if rows:
+            folder.write(path, pd.DataFrame(rows).to_csv(index=False))
+            log.info("%s", path)
     return path

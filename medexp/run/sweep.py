@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
 from medexp.config import compose
 from medexp.errors import UserError
-from medexp.run import folder, train
+from medexp.run import folder, process, train
 from medexp.run.report import print_sweep, shown
 
 log = logging.getLogger(__name__)
@@ -34,12 +33,14 @@ def sweep(overrides: list[str]) -> int:
     planned = [_planned(row, root) for row in rows]
     if not any(planned):
         raise UserError(rows[0]["reason"])
-    root.mkdir(parents=True, exist_ok=True)
+    _write_table(root, rows)
     for row, ready in zip(rows, planned, strict=True):
         if ready:
             log.info("job %d of %d: %s", row["job"] + 1, len(rows), " ".join(row["overrides"]))
-            _run(row)
-        _write_table(root, rows)
+            try:
+                _run(row)
+            finally:  # also where somebody interrupts
+                _write_table(root, rows)
     print_sweep(rows, next((row["monitor"] for row in rows if row["monitor"]), "value"))
     log.info("sweep folder: %s", shown(root))
     for row in rows:
@@ -99,16 +100,16 @@ def _run(row: dict[str, Any]) -> None:
     path = Path(row["folder"]).absolute()
     row["state"] = "running"
     try:
-        done = subprocess.run(train.command(path), check=False, stderr=subprocess.PIPE, text=True)
+        code, stderr = process.complete(path, keep_stderr=True)
     except KeyboardInterrupt:
         row.update(state="interrupted", reason=f"go on with: medexp train resume={row['folder']}")
         raise
-    if done.returncode == 0 and (path / "result.json").is_file():
+    if code == 0 and (path / "result.json").is_file():
         result = folder.read_json(path / "result.json")
         row.update(state="done", value=result["value"])
         return
-    folder.write(path / "error.txt", done.stderr)
-    last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+    folder.write(path / "error.txt", stderr)
+    last = (stderr.strip().splitlines() or ["no message"])[-1]
     row.update(state="failed", reason=f"{last} (all of it: {row['folder']}/error.txt)")
 
 

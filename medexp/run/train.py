@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from medexp.config import compose
 from medexp.config.check import check
 from medexp.errors import UserError
-from medexp.run import folder
+from medexp.run import folder, process
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +64,7 @@ def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
     cfg = folder.load(run)
     if not (run / folder.LAST).is_file():
         raise UserError(f"resume: {run} has no {folder.LAST}; the run had not finished an epoch, start it anew")
+    planned = cfg["trainer"].get("max_epochs")
     for override in compose.parse(overrides):
         key = str(override.key_or_group)
         if OmegaConf.select(OmegaConf.create(cfg), key) is None:
@@ -73,6 +72,8 @@ def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
         updated = OmegaConf.create(cfg)
         OmegaConf.update(updated, key, override.value())
         cfg = compose.resolve(updated)
+    if cfg["scheduler"].get("epochs") == planned:  # the schedule's end is the training's (${trainer.max_epochs})
+        cfg["scheduler"]["epochs"] = cfg["trainer"]["max_epochs"]
     cfg["resume"] = str(run)
     check(cfg, f"resume={run}")
     folder.write(run / folder.CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
@@ -82,17 +83,17 @@ def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
 def launch(run: Path) -> dict[str, Any]:
     """Runs a written config: here, or in a process of its own where several devices train together."""
     cfg = folder.load(run)
-    if many_processes(cfg["trainer"]):
-        code = subprocess.run(command(run), check=False).returncode
-        if code:
-            raise RunFault(f"{run}: the run failed (exit code {code}); see {run / folder.LOG}")
-        return folder.read_json(run / "result.json")
-    return execute(run)
-
-
-def command(run: Path) -> list[str]:
-    """The one way to start a run in a process of its own: from its folder."""
-    return [sys.executable, "-m", "medexp.run.job", str(run)]
+    if not many_processes(cfg["trainer"]):
+        return execute(run)
+    code, _ = process.complete(run)
+    if code == 2:
+        folder.discard(run)
+    if code < 0:
+        raise RunFault(f"{run}: the run was killed by signal {-code}; go on with: medexp train resume={run}")
+    if code:
+        raise SystemExit(code)  # the process has said why
+    result: dict[str, Any] = folder.read_json(run / "result.json")
+    return result
 
 
 def many_processes(trainer: dict[str, Any]) -> bool:
@@ -104,6 +105,7 @@ def many_processes(trainer: dict[str, Any]) -> bool:
 def execute(run: Path) -> dict[str, Any]:
     """Trains and tests in this process what RUN/config.yaml says."""
     from medexp import build
+    from medexp.run import history
     from medexp.run.evaluate import score
     from medexp.run.quiet import quiet
 
@@ -124,6 +126,8 @@ def execute(run: Path) -> dict[str, Any]:
         task = build.task(cfg, data)
         if first:
             log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
+            if cfg["resume"]:
+                history.keep(trainer.loggers, run / folder.LAST)
         value = _fit(cfg, run, trainer, task, data)
         if not first:
             return {}
@@ -141,13 +145,21 @@ def execute(run: Path) -> dict[str, Any]:
 
 
 def _fit(cfg: dict[str, Any], run: Path, trainer: Any, task: Any, data: Any) -> float | None:
+    from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
     checkpoint = str(run / folder.LAST) if cfg["resume"] else None
     try:
         trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
     except FloatingPointError as error:
         raise RunFault(f"{run}: {error}") from None
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        if not trainer.interrupted:
+            raise
+        go_on = f"go on with: medexp train resume={run}" if (run / folder.LAST).is_file() else "no epoch was finished"
+        log.info("interrupted in epoch %d; %s", trainer.current_epoch + 1, go_on)
+        raise KeyboardInterrupt from None
     value = trainer.checkpoint_callback.best_model_score if trainer.checkpoint_callback else None
     if value is None:
         value = trainer.callback_metrics.get(cfg["monitor"])

@@ -58,6 +58,7 @@ class Task(pl.LightningModule, ABC):
         self.metrics = nn.ModuleDict(metrics)
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
         self._losses: list[Tensor] = []
+        self._rate = 0.0
 
     @abstractmethod
     def step(self, batch: Batch) -> Step:
@@ -78,6 +79,7 @@ class Task(pl.LightningModule, ABC):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and its like draw from f(seed, step, rank): a resumed run draws what the unbroken one would have.
         torch.manual_seed(derive(self.seed, "step", self.global_step, self.global_rank))
+        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.step(batch).loss
@@ -85,10 +87,11 @@ class Task(pl.LightningModule, ABC):
         return loss + self.l1 * self._l1_norm() if self.l1 else loss
 
     def on_train_epoch_end(self) -> None:
-        mean = torch.stack(self._losses).float().mean()
+        # Of all ranks: where the loss is not finite on one, all stop, and none waits for another.
+        mean = self.trainer.strategy.reduce(torch.stack(self._losses).float().mean(), reduce_op="mean")
         self._losses.clear()
         self.log("train/loss", mean, sync_dist=True)
-        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("lr", self._rate, sync_dist=True)  # what the epoch was trained with: the schedule has stepped since
         if not torch.isfinite(mean):
             raise FloatingPointError(
                 f"the training loss became {mean.item()} in epoch {self.current_epoch}; "
@@ -104,7 +107,7 @@ class Task(pl.LightningModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         for name, metric in zip(self.metrics, self._metric_objects(), strict=True):
-            self.log(f"val/{name}", metric.compute())
+            self.log(f"val/{name}", metric.compute(), sync_dist=True)  # equal on all ranks
             metric.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -117,17 +120,20 @@ class Task(pl.LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The rate is a function of the epoch: a run resumed with another trainer.max_epochs follows the curve of that length."""
-        if self.scheduler.horizon is None or not checkpoint.get("lr_schedulers"):
-            return
-        stand_in = self.optimizer([{"params": [nn.Parameter(torch.zeros(1, 1))], "matrices": False}])
+        saved = checkpoint.get("lr_schedulers")
+        stand_in = self.optimizer(parameter_groups(self, weight_decay=self._weight_decay()))
         entries = self.scheduler.configure(stand_in, self.monitor, self.mode)
-        stand_in.step()
-        for _ in range(checkpoint["lr_schedulers"][0]["last_epoch"]):
+        if not saved or any(entry.get("reduce_on_plateau") for entry in entries):
+            return  # a plateau is a matter of what was seen, not of the epoch
+        stand_in.step()  # before any gradient: moves nothing, but schedules want it to come first
+        for _ in range(saved[0]["last_epoch"]):
             for entry in entries:
                 entry["scheduler"].step()
         checkpoint["lr_schedulers"] = [entry["scheduler"].state_dict() for entry in entries]
-        for group in checkpoint["optimizer_states"][0]["param_groups"]:
-            group["lr"] = stand_in.param_groups[0]["lr"]
+        for group, follows in zip(
+            checkpoint["optimizer_states"][0]["param_groups"], stand_in.param_groups, strict=True
+        ):
+            group["lr"] = follows["lr"]
 
     def _weight_decay(self) -> float:
         return float(getattr(self.optimizer, "keywords", {}).get("weight_decay", 0.0))

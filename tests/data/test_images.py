@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +11,16 @@ import pytest
 import tifffile
 from PIL import Image
 
-from medexp.data.images import Scan, read_image, read_label, stem, suffix
+from medexp.data.images import read_image, read_label, stem, suffix
 from medexp.data.records import Record
+from medexp.data.scan import Scan
 from medexp.errors import UserError
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 3.0, 0, -20], [0, 0, 4.0, 5], [0, 0, 0, 1]])
 VOLUME = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
 RGB = np.random.default_rng(0).integers(0, 255, (10, 12, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
+PAGE = b"\n<!DOCTYPE html><html><body>Sign in" + b" " * 600
 
 
 def nifti(path: Path, array: np.ndarray[Any, Any], affine: np.ndarray[Any, Any] = AFFINE) -> Path:
@@ -43,49 +43,6 @@ def refused(path: Path, message: str, dims: int = 3, channels: int | None = 1) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ"])
-def test_a_volume_keeps_values_affine_and_spacing(tmp_path: Path, name: str) -> None:
-    scan = image(nifti(tmp_path / "a.nii", VOLUME))
-    if name != "a.nii":
-        (tmp_path / name).write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes()))
-        scan = image(tmp_path / name)
-    assert scan.array.dtype == np.float32
-    assert scan.array.flags.c_contiguous
-    np.testing.assert_array_equal(scan.array, VOLUME[None])
-    np.testing.assert_array_equal(scan.affine, AFFINE)
-    assert scan.spacing == (2.0, 3.0, 4.0)
-
-
-def test_scaled_and_big_endian_integers_become_the_values_they_stand_for(tmp_path: Path) -> None:
-    header = nib.Nifti1Header(endianness=">")
-    header.set_data_dtype(np.int16)
-    header.set_slope_inter(0.5, -1000)
-    values = np.arange(24).reshape(2, 3, 4) / 2 - 1000
-    nib.save(nib.Nifti1Image(values, AFFINE, header), tmp_path / "a.nii.gz")
-    np.testing.assert_allclose(image(tmp_path / "a.nii.gz").array[0], values)
-
-
-def test_nifti_2_is_read(tmp_path: Path) -> None:
-    nib.save(nib.Nifti2Image(VOLUME, AFFINE), tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(image(tmp_path / "a.nii.gz").array[0], VOLUME)
-
-
-def test_a_fourth_axis_is_channels_where_the_number_agrees(tmp_path: Path) -> None:
-    path = nifti(tmp_path / "a.nii.gz", np.stack([VOLUME, 2 * VOLUME], axis=-1))
-    np.testing.assert_array_equal(image(path, channels=2).array, np.stack([VOLUME, 2 * VOLUME]))
-    for channels in (1, 3, None):
-        refused(path, r"is 4D \(5, 6, 7, 2\) where 3D is expected; set .*dataset\.in_channels", channels=channels)
-
-
-def test_trailing_axes_of_one_are_dropped_but_not_a_single_slice(tmp_path: Path) -> None:
-    assert image(nifti(tmp_path / "a.nii", VOLUME[..., None])).array.shape == (1, 5, 6, 7)
-    assert image(nifti(tmp_path / "b.nii", VOLUME[..., :1])).array.shape == (1, 5, 6, 1)
-    flat = image(nifti(tmp_path / "c.nii", VOLUME[..., :1]), dims=2)
-    assert flat.array.shape == (1, 5, 6)
-    assert flat.spacing == (2.0, 3.0)
-    refused(nifti(tmp_path / "d.nii", VOLUME[..., 0]), r"is 2D \(5, 6\) where 3D is expected")
-
-
 def test_a_file_a_channel_is_stacked(tmp_path: Path) -> None:
     paths = [nifti(tmp_path / f"{i}.nii.gz", VOLUME + i) for i in range(3)]
     np.testing.assert_array_equal(image(*paths, channels=3).array, np.stack([VOLUME, VOLUME + 1, VOLUME + 2]))
@@ -103,85 +60,12 @@ def test_channels_of_another_shape_or_place_are_named(tmp_path: Path) -> None:
         image(first, first, channels=4)
 
 
-def damaged(change: Callable[[bytes], bytes], packed: bool = False) -> Callable[[Path], Path]:
-    def write(folder: Path) -> Path:
-        content = nifti(folder / "whole.nii", VOLUME).read_bytes()
-        path = folder / ("bad.nii.gz" if packed else "bad.nii")
-        path.write_bytes(change(gzip.compress(content, mtime=0)) if packed else change(content))
-        return path
-
-    return write
-
-
-def header(offset: int, *values: float, kind: str = "<i2") -> Callable[[bytes], bytes]:
-    new = np.asarray(values, dtype=kind).tobytes()
-    return lambda content: content[:offset] + new + content[offset + len(new) :]
-
-
-def flipped(content: bytes) -> bytes:
-    middle = len(content) // 2
-    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-
-
-PAGE = b"\n<!DOCTYPE html><html><body>Sign in" + b" " * 600
-
-
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        pytest.param(damaged(lambda _: b""), r"is empty \(0 bytes\)", id="empty"),
-        pytest.param(damaged(lambda _: b"", packed=True), r"is empty \(0 bytes\)", id="empty packed"),
-        pytest.param(damaged(lambda c: c[:200]), "has no whole header", id="cut header"),
-        pytest.param(damaged(lambda c: c[:352]), "is truncated: its header announces 1192 bytes", id="header only"),
-        pytest.param(damaged(lambda c: c[:-1]), "is truncated", id="last byte missing"),
-        pytest.param(damaged(lambda c: c[: len(c) // 2], packed=True), "is truncated", id="half a stream"),
-        pytest.param(damaged(lambda c: c[:-4], packed=True), "is truncated", id="stream without its end"),
-        pytest.param(damaged(flipped, packed=True), "is damaged", id="flipped bit"),
-        pytest.param(damaged(lambda c: c[:-8] + bytes(4) + c[-4:], packed=True), "CRC check failed", id="checksum"),
-        pytest.param(damaged(gzip.decompress, packed=True), "is damaged: Not a gzipped file", id="not gzip"),
-        pytest.param(damaged(gzip.compress), r"is no NIfTI file .*it is gzip: name it \.nii\.gz", id="gzip in .nii"),
-        pytest.param(damaged(lambda _: PAGE), "is a web page, not an image; download it again", id="page"),
-        pytest.param(damaged(lambda _: PAGE, packed=True), "is a web page", id="page named .gz"),
-        pytest.param(damaged(lambda _: gzip.compress(PAGE), packed=True), "is a web page", id="packed page"),
-        pytest.param(damaged(lambda _: b"x" * 4000), "is no NIfTI file", id="noise"),
-        pytest.param(damaged(header(42, 0)), r"its header claims the shape \(0, 6, 7\)", id="zero axis"),
-        pytest.param(damaged(header(42, -5)), r"its header claims the shape \(-5, 6, 7\)", id="negative axis"),
-        pytest.param(damaged(header(40, 0)), "its header claims the shape", id="no axes"),
-        pytest.param(damaged(header(42, 30000, 30000, 30000)), "announces 100583 GiB; it is no scan", id="bomb"),
-        pytest.param(damaged(header(70, 7777)), "is no NIfTI file", id="unknown type"),
-        pytest.param(damaged(header(108, np.nan, kind="<f4")), "is no NIfTI file", id="offset"),
-        pytest.param(damaged(header(280, np.nan, kind="<f4")), "its affine is singular or not finite", id="nan affine"),
-        pytest.param(damaged(header(280, *[0] * 4, kind="<f4")), "its affine is singular", id="singular affine"),
-        pytest.param(
-            damaged(lambda c: gzip.compress(gzip.decompress(c) + bytes(2**21)), packed=True),
-            "goes on beyond the 1192 bytes that its header announces",
-            id="goes on",
-        ),
-    ],
-)
-def test_a_damaged_volume_is_named_with_what_is_wrong(
-    tmp_path: Path, write: Callable[[Path], Path], message: str
-) -> None:
-    refused(write(tmp_path), message)
-
-
-def test_a_small_file_that_claims_gigabytes_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
-    path = damaged(lambda c: gzip.compress(header(42, 1500, 1500, 1500)(gzip.decompress(c))), packed=True)(tmp_path)
-    refused(path, "announces 13500000352 bytes, more than it holds")
-
-
 def test_voxels_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     broken = VOLUME.copy()
     broken[0, 0, :2], broken[1, 1, 1] = np.nan, np.inf
     refused(nifti(tmp_path / "a.nii.gz", broken), "3 of 210 voxels are NaN or infinite")
     tifffile.imwrite(tmp_path / "a.tif", broken[0])
     refused(tmp_path / "a.tif", "2 of 42 voxels are NaN", dims=2)
-
-
-def test_voxels_that_are_no_real_numbers_are_refused(tmp_path: Path) -> None:
-    refused(nifti(tmp_path / "a.nii", VOLUME.astype(np.complex64)), "holds complex64 voxels")
-    colours = np.zeros((3, 3, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    refused(nifti(tmp_path / "b.nii", colours), "real numbers are needed")
 
 
 def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path) -> None:
@@ -282,19 +166,6 @@ def test_a_truncated_array_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
     with pytest.raises(UserError, match=r"case case7: .*a\.npz: row 0 of test_images cannot be read"):
         read_image(Record("case7", (tmp_path / "a.npz",), split="test", member=0), spatial_dims=2)
-
-
-@pytest.mark.parametrize("kind", ["uint8", "int16", "int32", "int64", "float32", "float64"])
-def test_label_values_stay_whole(tmp_path: Path, kind: str) -> None:
-    values = np.arange(60).reshape(3, 4, 5).astype(kind)
-    nib.save(nib.Nifti1Image(values, AFFINE, dtype=kind), tmp_path / "a.nii.gz")
-    scan = label(tmp_path / "a.nii.gz")
-    assert scan.array.dtype.kind == "i"
-    np.testing.assert_array_equal(scan.array, np.arange(60).reshape(3, 4, 5))
-
-
-def test_large_label_values_are_not_rounded(tmp_path: Path) -> None:
-    assert label(nifti(tmp_path / "a.nii.gz", np.full((2, 2, 2), 2**24 + 1, np.int32))).array.max() == 2**24 + 1
 
 
 def test_labels_between_whole_numbers_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from medexp.cli import main
+from medexp.errors import UserError
+from medexp.run.evaluate import evaluate
+
+
+@pytest.fixture
+def run(trained: dict[str, Any], tmp_path: Path) -> Path:
+    """A copy of the run, elsewhere than it was trained."""
+    return Path(shutil.copytree(trained["run_dir"], tmp_path / "moved"))
+
+
+def test_evaluation_writes_what_training_wrote(run: Path) -> None:
+    before = {name: (run / name).read_bytes() for name in ("per_case.csv", "summary.json")}
+    for name in before:
+        (run / name).unlink()
+    evaluate(run)
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_another_folder_is_evaluated_whole_and_the_run_keeps_its_own(
+    run: Path, phantom_2d: Path, tmp_path: Path
+) -> None:
+    before = (run / "per_case.csv").read_bytes()
+    other = shutil.copytree(phantom_2d, tmp_path / "other hospital")
+    summary = evaluate(run, str(other), tmp_path / "results")
+    rows = pd.read_csv(tmp_path / "results/per_case.csv")
+    cases = pd.read_csv(phantom_2d / "cases.csv")["case_id"]
+    assert sorted(rows["case_id"]) == sorted(cases)
+    assert json.loads((tmp_path / "results/summary.json").read_text()) == summary
+    assert (summary["cases"], summary["part"]) == (len(cases), "all labelled")
+    assert (run / "per_case.csv").read_bytes() == before
+    mine = pd.read_csv(run / "per_case.csv").set_index("case_id")
+    pd.testing.assert_frame_equal(rows.set_index("case_id").loc[mine.index], mine)
+
+
+def test_without_an_output_another_folder_has_its_own_below_the_run(run: Path, phantom_2d: Path) -> None:
+    evaluate(run, str(phantom_2d))
+    assert (run / "evaluations/phantom_2d/per_case.csv").is_file()
+
+
+def test_results_of_other_data_do_not_replace_those_of_the_run(run: Path, phantom_2d: Path) -> None:
+    with pytest.raises(UserError, match="is the run folder itself"):
+        evaluate(run, str(phantom_2d), run)
+
+
+def test_the_last_checkpoint_can_be_evaluated(run: Path, tmp_path: Path) -> None:
+    assert evaluate(run, output=tmp_path / "last", checkpoint="last")["checkpoint"] == "last"
+    (run / "checkpoints/last.ckpt").write_bytes(b"no checkpoint")
+    with pytest.raises(UserError, match="not a readable checkpoint"):
+        evaluate(run, output=tmp_path / "last", checkpoint="last")
+
+
+def test_mistakes_are_answered_in_one_line(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], phantom_2d: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    for words, seen in (
+        ([str(tmp_path / "nothing")], "no such run folder"),
+        ([str(tmp_path)], "not a run folder"),
+        ([str(run), "--data", str(phantom_2d), "--output", str(tmp_path / "file/below")], "cannot write"),
+    ):
+        assert main(["evaluate", *words]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert seen in line
+
+
+def test_cases_of_the_split_that_are_gone_are_named(run: Path) -> None:
+    split = json.loads((run / "split.json").read_text())
+    split["test"].append("p9999_s0")
+    (run / "split.json").write_text(json.dumps(split))
+    with pytest.raises(UserError, match="p9999_s0"):
+        evaluate(run)

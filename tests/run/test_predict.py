@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from medexp import build
+from medexp.cli import main
+from medexp.data.records import Record
+from medexp.errors import UserError
+from medexp.run import folder
+from medexp.run.inference import Outcome, infer
+from medexp.run.predict import predict
+from medexp.run.train import start
+
+
+@pytest.fixture(scope="module")
+def resampled(tiny_3d: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a 3D run that resamples every scan to 4 mm."""
+    run = tmp_path_factory.mktemp("runs") / "resampled"
+    return Path(start([*tiny_3d, "dataset.spacing=[4,4,4]", f"run_dir={run}"])["run_dir"])
+
+
+@pytest.fixture(scope="module")
+def classifier(phantom_2d: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "classifier"
+    data = [f"dataset.root={phantom_2d}", "dataset.source.patients=12", "trainer.max_epochs=1"]
+    return Path(start(["experiment=classification/phantom_presence_2d", *data, f"run_dir={run}"])["run_dir"])
+
+
+@pytest.mark.parametrize("name", ["trained_3d", "resampled"])
+def test_masks_come_back_on_the_grid_of_each_scan(
+    name: str, phantom: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    run = request.getfixturevalue(name)
+    cfg = folder.load(run)
+    assert predict(run, phantom / "imagesTr", tmp_path / "masks") == tmp_path / "masks"
+    scans = sorted((phantom / "imagesTr").glob("*.nii.gz"))
+    assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == [path.name for path in scans]
+    evaluated: dict[str, Any] = {}
+
+    def receive(outcome: Outcome) -> None:
+        evaluated[outcome.record.case_id] = outcome.labels
+
+    data, task = build.datamodule(cfg), build.task(cfg)
+    build.load_weights(task, run / folder.BEST)
+    infer(cfg, task, data, data.records(), receive, labelled=True)
+    codes = set()
+    for path in scans:
+        scan: Any = nib.load(path)
+        mask: Any = nib.load(tmp_path / "masks" / path.name)
+        assert mask.shape == scan.shape
+        np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-5)
+        assert mask.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(np.asarray(mask.dataobj), evaluated[path.name.removesuffix(".nii.gz")])
+        codes.add("".join(nib.aff2axcodes(scan.affine)))
+    assert len(codes) > 1  # the phantom's scans lie in several orientations
+
+
+@pytest.mark.parametrize(("name", "least"), [("trained_3d", 1.0), ("resampled_finely", 0.95)])
+def test_the_way_back_to_the_source_undoes_the_preparation(
+    name: str, least: float, trained_3d: Path, phantom: Path
+) -> None:
+    cfg = folder.load(trained_3d)
+    if name == "resampled_finely":
+        cfg["dataset"]["spacing"] = [1.5, 1.5, 1.5]
+    data = build.datamodule(cfg)
+    for record in data.records():
+        image, label = data.preparation.read(record, with_label=True)
+        assert label is not None
+        prepared = data.preparation.prepare(image, label)
+        assert prepared.label is not None
+        hot = torch.nn.functional.one_hot(prepared.label[0].long(), 4).movedim(-1, 0).float()
+        back = data.preparation.labels_on_source(hot, prepared)
+        assert back.shape == label.array.shape
+        overlap = 2 * ((back > 0) & (back == label.array)).sum() / ((back > 0).sum() + (label.array > 0).sum())
+        assert overlap >= least, record.case_id
+
+
+def test_one_file_in_one_file_out_with_nothing_but_the_run_folder(
+    trained_3d: Path, phantom: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(trained_3d, tmp_path / "moved"))
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace(str(phantom), str(tmp_path / "gone")))
+    scan = sorted((phantom / "imagesTr").glob("*.nii.gz"))[0]
+    assert predict(run, scan, tmp_path / "mask.nii.gz") == tmp_path / "mask.nii.gz"
+    assert nib.load(tmp_path / "mask.nii.gz").shape == nib.load(scan).shape  # type: ignore[attr-defined]
+    assert not (tmp_path / "gone").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["mask.nii.gz"]  # no leftovers
+
+
+def test_pictures_come_back_as_png(trained: dict[str, Any], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for name, size in (("a.png", (40, 52)), ("b.jpg", (33, 64))):
+        Image.fromarray(rng.integers(0, 255, size, dtype=np.uint8)).save(tmp_path / "in" / name)
+    predict(Path(trained["run_dir"]), tmp_path / "in", tmp_path / "out")
+    sizes = {path.name: np.asarray(Image.open(path)).shape for path in (tmp_path / "out").iterdir()}
+    assert sizes == {"a.png": (40, 52), "b.png": (33, 64)}
+
+
+def test_classes_come_back_as_a_table_of_probabilities(classifier: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    assert predict(classifier, phantom_2d / "imagesTr", tmp_path / "out") == tmp_path / "out/predictions.csv"
+    table = pd.read_csv(tmp_path / "out/predictions.csv")
+    assert list(table.columns) == ["case_id", "prediction", "prob_healthy", "prob_lesion"]
+    assert len(table) == len(list((phantom_2d / "imagesTr").iterdir()))
+    np.testing.assert_allclose(table["prob_healthy"] + table["prob_lesion"], 1, atol=2e-6)
+    chosen = np.where(table["prob_lesion"] > table["prob_healthy"], "lesion", "healthy")
+    assert (table["prediction"] == chosen).all()
+
+
+def test_an_unreadable_scan_is_named_and_the_others_are_written(
+    trained: dict[str, Any], phantom_2d: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for path in sorted((phantom_2d / "imagesTr").iterdir())[:2]:
+        shutil.copy(path, tmp_path / "in")
+    whole = gzip.decompress(next((tmp_path / "in").iterdir()).read_bytes())
+    (tmp_path / "in/broken.nii.gz").write_bytes(gzip.compress(whole[: len(whole) // 2]))
+    words = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    assert main(["predict", trained["run_dir"], *words]) == 2
+    error = capsys.readouterr().err
+    assert "1 of 3 cases" in error
+    assert "broken" in error
+    assert "Traceback" not in error
+    assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_classes_of_the_readable_images_are_written_though_one_is_not(
+    classifier: Path, phantom_2d: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(sorted((phantom_2d / "imagesTr").iterdir())[0], tmp_path / "in")
+    (tmp_path / "in/broken.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match="broken"):
+        predict(classifier, tmp_path / "in", tmp_path / "out")
+    assert len(pd.read_csv(tmp_path / "out/predictions.csv")) == 1
+
+
+def test_nothing_is_written_for_input_that_is_not_there_or_no_image(
+    trained: dict[str, Any], tmp_path: Path, phantom_2d: Path
+) -> None:
+    run = Path(trained["run_dir"])
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.txt").write_text("no image")
+    for source in ("nothing", "empty", "text.txt"):
+        with pytest.raises(UserError, match="--input"):
+            predict(run, tmp_path / source, tmp_path / "out")
+    with pytest.raises(UserError, match="is one file for"):
+        predict(run, phantom_2d / "imagesTr", tmp_path / "out/mask.nii.gz")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_of_several_channels_are_one_case(tmp_path: Path) -> None:
+    from medexp.run.predict import inputs
+
+    for name in ("a_0000", "a_0001", "b_0000", "b_0001"):
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
+    assert inputs(tmp_path, 2) == [
+        Record("a", (tmp_path / "a_0000.png", tmp_path / "a_0001.png")),
+        Record("b", (tmp_path / "b_0000.png", tmp_path / "b_0001.png")),
+    ]
+    (tmp_path / "b_0001.png").unlink()
+    assert len(inputs(tmp_path, 1)) == 3
+    with pytest.raises(UserError, match="case a has 2 files, the model takes 3 channels"):
+        inputs(tmp_path, 3)
