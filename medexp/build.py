@@ -39,6 +39,7 @@ def task(cfg: Config, data: DataModule | None = None) -> Task:
         scheduler=_make(cfg["scheduler"]),
         inferer=_make(cfg["inferer"]),
         metrics=metrics,
+        monitor=cfg["monitor"],
         mode=cfg["mode"],
         seed=cfg["seed"],
     )

@@ -69,6 +69,20 @@ def locate(path: str) -> Callable[..., Any]:
     return found
 
 
+def allowed(node: Any, where: str) -> None:
+    """Raises UserError where a config that came from elsewhere (a run folder) names code that it may not."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            try:
+                locate(str(node["_target_"]))
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            allowed(child, where)
+
+
 @cache
 def _import(path: str) -> Any:
     parts = path.split(".")

@@ -90,7 +90,11 @@ class TrainCases(Dataset[Item]):
 
 
 def crop(item: Item, patch_size: tuple[int, ...], corner: tuple[int, ...]) -> Item:
-    """The patch at `corner` of image and label; axes shorter than the patch are padded evenly (image: its minimum, label: 0)."""
+    """The patch at `corner` of image and label; axes shorter than the patch are padded evenly by repeating the edge.
+
+    The inferers pad alike: a network with instance norm that learnt beside a frame of one value would meet other
+    statistics later.
+    """
     cut = (slice(None), *(slice(start, start + size) for start, size in zip(corner, patch_size, strict=True)))
     patches: Item = {}
     for key, tensor in item.items():
@@ -98,7 +102,7 @@ def crop(item: Item, patch_size: tuple[int, ...], corner: tuple[int, ...]) -> It
         missing = [size - have for size, have in zip(patch_size, patch.shape[1:], strict=True)]
         if any(missing):
             padding = [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)]
-            patch = F.pad(patch, padding, value=float(tensor.min()) if key == "image" else 0)
+            patch = F.pad(patch[None].float(), padding, mode="replicate")[0].to(tensor.dtype)
         patches[key] = patch.clone()
     return patches
 

@@ -73,6 +73,9 @@ class DataModule(pl.LightningDataModule):
         if not 0 <= foreground <= 1:
             raise UserError(f"dataset.foreground: {foreground} is not between 0 and 1")
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
+        for key, least, value in (("batch_size", 1, batch_size), ("num_workers", 0, num_workers), ("limit", 1, limit)):
+            if value is not None and value < least:
+                raise UserError(f"dataset.{key}: {value} is less than {least}")
         self.batch_size, self.num_workers, self.limit = batch_size, num_workers, limit
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self._cases: dict[str, list[tuple[Item, Prepared]]] = {}

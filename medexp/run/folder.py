@@ -17,6 +17,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from medexp.config import compose
+from medexp.config.targets import allowed
 from medexp.errors import UserError
 
 CONFIG, OVERRIDES, SPLIT = "config.yaml", "overrides.yaml", "split.json"
@@ -79,6 +80,7 @@ def load(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; give the folder that `medexp train` printed")
     cfg = compose.load(folder / CONFIG)
+    allowed(cfg, str(folder / CONFIG))
     moved = str(folder.absolute())
     return _moved(cfg, cfg["run_dir"], moved) if cfg["run_dir"] != moved else cfg
 

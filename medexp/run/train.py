@@ -33,7 +33,8 @@ def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
 def _absolute(cfg: dict[str, Any]) -> None:
     """Paths as they are seen from anywhere: a job may start in another folder."""
     for node, key in ((cfg, "data_root"), (cfg, "cache_dir"), (cfg["dataset"], "root")):
-        node[key] = str(Path(str(node[key])).expanduser().absolute())
+        if isinstance(node.get(key), str):
+            node[key] = str(Path(node[key]).expanduser().absolute())
 
 
 def _headline(overrides: list[str]) -> str:

@@ -34,7 +34,8 @@ def publish(logger: Any, cfg: dict[str, Any], run: Path, classes: list[str]) -> 
     }
     slices = run / "figures" / SLICES
     figures = sorted((run / "figures").glob("*.png"))
-    log["test/cases"] = _overlays(slices, classes) if slices.is_file() else [wandb.Image(str(path)) for path in figures]
+    images = _overlays(slices, classes) if slices.is_file() else [wandb.Image(str(path)) for path in figures]
+    log |= {f"test/case_{number}": image for number, image in enumerate(images, start=1)}  # a list must be of one size
     active.log(log)
     wandb.finish()
 

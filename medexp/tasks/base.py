@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from medexp.errors import UserError
 from medexp.optim.groups import parameter_groups
 from medexp.seeding import derive
 
@@ -115,7 +116,10 @@ class Task(pl.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, weight_decay=self._weight_decay())
-        optimizer = self.optimizer(groups)
+        try:
+            optimizer = self.optimizer(groups)
+        except (TypeError, ValueError) as error:  # what a constructor says of a value
+            raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
         return [optimizer], self.scheduler.configure(optimizer, self.monitor, self.mode)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -96,12 +96,14 @@ def test_a_patch_has_its_size_also_where_the_volume_is_smaller(shape: tuple[int,
         assert item["image"].is_contiguous()
 
 
-def test_padding_is_shared_by_both_ends_and_is_background_of_the_darkest_value() -> None:
+def test_padding_is_shared_by_both_ends_and_repeats_the_edge_as_the_inferers_do() -> None:
     item = {"image": torch.full((1, 3, 4), 5.0), "label": torch.ones(1, 3, 4, dtype=torch.uint8)}
     item["image"][0, 0, 0] = -2.0
+    item["label"][0, 2] = 3
     patch = crop(item, (6, 4), (0, 0))
-    assert patch["label"][0, :, 0].tolist() == [0, 1, 1, 1, 0, 0]
-    assert patch["image"][0, :, 0].tolist() == [-2, -2, 5, 5, -2, -2]
+    assert patch["label"][0, :, 0].tolist() == [1, 1, 1, 3, 3, 3]
+    assert patch["label"].dtype == torch.uint8
+    assert patch["image"][0, :, 0].tolist() == [-2, -2, 5, 5, 5, 5]
 
 
 def test_with_foreground_1_every_patch_shows_a_class_and_a_tiny_one_as_often_as_a_large_one() -> None:

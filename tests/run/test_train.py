@@ -60,7 +60,7 @@ def test_no_patient_is_in_two_parts_and_every_case_is_in_one(trained: dict[str, 
     assert not patients["train"] & patients["test"]
     assert not patients["val"] & patients["test"]
     cases = pd.read_csv(phantom_2d / "cases.csv")["case_id"]
-    assert sorted(sum(split.values(), [])) == sorted(cases)
+    assert sorted(case for ids in split.values() for case in ids) == sorted(cases)
 
 
 def test_metrics_hold_a_value_an_epoch_and_the_rate_that_it_was_trained_with(trained: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(
 
 def test_a_loss_that_is_no_number_is_a_fault_of_the_run(tiny: list[str], tmp_path: Path) -> None:
     options = ["optimizer=sgd", "optimizer.lr=1e38", "trainer.gradient_clip_val=null", "augmentation=none"]
-    with pytest.raises(RunFault, match="lower optimizer.lr"):
+    with pytest.raises(RunFault, match=r"lower optimizer\.lr"):
         start([*tiny, *options, "trainer.max_epochs=4", f"run_dir={tmp_path / 'run'}"])
 
 
