@@ -50,7 +50,7 @@ def _hosts(group: str, option: str) -> list[list[str]]:
         return [_dataset_host(option, segments)]
     if group in ("task", "metrics"):
         return [_task_host(group, option)]
-    if group == "inferer" and "sliding" in option:
+    if group == "inferer" and option != "simple":
         return [SEGMENTATION]
     if group == "model":
         return [[*SEGMENTATION, LARGE]] if segments else [CLASSIFICATION]
@@ -95,14 +95,14 @@ def test_a_model_fits_two_and_three_dimensions(model: str) -> None:
 def test_parts_of_an_experiment_can_be_exchanged(experiment: str) -> None:
     """An experiment sets nothing that only one option of a group knows."""
     host = [f"experiment={experiment}", *GIVEN.get(experiment, [])]
-    model = "basic_unet" if experiment.startswith("segmentation") else "simple_cnn"
+    model, inferer = ("basic_unet", "whole") if experiment.startswith("segmentation") else ("simple_cnn", "simple")
     changes = [
         f"model={model}",
         "optimizer=sgd",
         "scheduler=plateau",
         "augmentation=none",
         "trainer=cpu",
-        "inferer=whole",
+        f"inferer={inferer}",
     ]
     size = "[64,64]" if experiment.endswith("2d") else "[64,64,64]"
     plan([*host, *changes, *([f"dataset.patch_size={size}"] if experiment.startswith("segmentation") else [])])

@@ -110,7 +110,28 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
         given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
         yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
         return
-    yield from _output(cfg, output, tuple(size))
+    found = list(_output(cfg, output, tuple(size)))
+    yield from found or _whole(cfg, image)
+
+
+def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
+    """Whether whole images are padded to sizes that the network takes: one that is a voxel too large for the patch."""
+    import torch
+    from hydra.utils import instantiate
+
+    node = cfg["inferer"].get("inferer") or cfg["inferer"]  # mirrored inferers hold another
+    if "divisible_by" not in node:
+        return
+    odd = torch.empty((1, image.shape[1], *(node["divisible_by"] * 2 + 1 for _ in image.shape[2:])), device="meta")
+    net = _on_meta(cfg["model"]).eval()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            instantiate(node, _convert_="all")(odd, net)
+    except Exception as error:  # the network's own words on the size
+        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        what = f"{node['divisible_by']} does not suit {cfg['model']['_target_']} ({reason})"
+        yield f"inferer.divisible_by: {what}; give a multiple of the product of its strides, or inferer=sliding_window"
 
 
 def _on_meta(node: dict[str, Any]) -> Any:

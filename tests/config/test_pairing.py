@@ -130,3 +130,13 @@ def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     assert problem == "trainer.accelerator: 'gpu', but torch sees no CUDA GPU here; use trainer=cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert _problems("trainer=gpu") == []
+
+
+def test_padding_that_the_strides_do_not_divide_is_refused_before_training() -> None:
+    (problem,) = _problems("experiment=segmentation/phantom", "inferer.divisible_by=3")
+    assert problem.startswith("inferer.divisible_by: 3 does not suit monai.networks.nets.UNet (")
+
+
+def test_an_inferer_of_whole_images_does_not_suit_a_classifier() -> None:
+    (problem,) = _problems("experiment=classification/phantom_presence", "inferer=whole")
+    assert "use inferer=simple" in problem
