@@ -97,9 +97,9 @@ def load_weights(into: Task, checkpoint: Path) -> None:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     except FileNotFoundError:
-        raise UserError(
-            f"{checkpoint}: no such checkpoint; the run has not finished an epoch, `medexp train resume=RUN` goes on"
-        ) from None
+        last = checkpoint.with_name("last.ckpt").is_file()
+        hint = "no epoch was validated; use --checkpoint last" if last else "the run has not finished an epoch"
+        raise UserError(f"{checkpoint}: no such checkpoint; {hint}") from None
     except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{checkpoint}: not a readable checkpoint: {said}") from None

@@ -29,6 +29,10 @@ def check(cfg: dict[str, Any], headline: str) -> None:
 
     problems = [problem for group in GROUPS for problem in _group(group, cfg.get(group) or {})]
     problems += pairing.problems(cfg, sound=not problems)
+    if cfg["figures"] < 0:
+        problems.append(f"figures: {cfg['figures']} is negative; give a number of test cases to draw, 0 for none")
+    if ".." in str(cfg["name"]).split("/") or str(cfg["name"]).startswith("/"):
+        problems.append(f"name: '{cfg['name']}' leads out of outputs/; give a plain name, or run_dir=PATH")
     if cfg["mode"] not in ("max", "min"):
         problems.append(f"mode: '{cfg['mode']}' is not one of max, min")
     if problems:

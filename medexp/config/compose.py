@@ -37,6 +37,13 @@ def _register() -> None:
         Plugins.instance().register(OwnConf)
     ConfigStore.instance().store(name="root", node=Root)
     OmegaConf.register_new_resolver("count", len, replace=True)
+    OmegaConf.register_new_resolver("better", better, replace=True)
+
+
+def better(name: str) -> str:
+    """Whether a monitored value is better when smaller ("min": losses, errors, distances) or larger ("max")."""
+    smaller = ("loss", "error", "mae", "mse", "rmse", "hd95", "asd")
+    return "min" if any(word in name.rsplit("/", 1)[-1].split("_") for word in smaller) else "max"
 
 
 def root_keys() -> list[str]:

@@ -16,7 +16,7 @@ OUTPUTS = ("out_channels", "num_classes")
 
 def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     """What does not fit; `sound`: each node is sound on its own, so that the network can be tried."""
-    found = [*_monitors(cfg), *_device(cfg)]
+    found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg)]
     if not sound:
         return found
     facts = [*_target(cfg), *_loss(cfg), *_model_facts(cfg)]
@@ -92,6 +92,14 @@ def _device(cfg: dict[str, Any]) -> Iterator[str]:
         yield f"trainer.accelerator: '{accelerator}', but torch sees no CUDA GPU here; use trainer=cpu"
 
 
+def _epochs(cfg: dict[str, Any]) -> Iterator[str]:
+    epochs, every = cfg["trainer"].get("max_epochs"), cfg["trainer"].get("check_val_every_n_epoch")
+    if isinstance(epochs, int) and isinstance(every, int) and 0 < epochs < every:
+        yield f"trainer.max_epochs: {epochs} ends before the first validation (trainer.check_val_every_n_epoch: {every})"
+    if cfg["mode"] == "max" and str(cfg["monitor"]).endswith("loss"):
+        yield f"mode: 'max' would keep the checkpoint with the worst {cfg['monitor']}; leave mode out, or give min"
+
+
 def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     """One forward pass of the training shape on torch's meta device: shapes without memory or arithmetic."""
     import torch
@@ -115,23 +123,31 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
 
 
 def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
-    """Whether whole images are padded to sizes that the network takes: one that is a voxel too large for the patch."""
+    """Whether whole images come to the network in sizes that it takes, tried with odd ones."""
     import torch
     from hydra.utils import instantiate
 
     node = cfg["inferer"].get("inferer") or cfg["inferer"]  # mirrored inferers hold another
-    if "divisible_by" not in node:
+    bare = str(node["_target_"]).endswith("SimpleInferer") and cfg["task"].get("target") == "mask"
+    if "divisible_by" not in node and not bare:
         return
-    odd = torch.empty((1, image.shape[1], *(node["divisible_by"] * 2 + 1 for _ in image.shape[2:])), device="meta")
+    sizes = [size + 1 for size in image.shape[2:]] if bare else [node["divisible_by"] * 2 + 1] * (image.ndim - 2)
+    odd = torch.empty((1, image.shape[1], *sizes), device="meta")
     net = _on_meta(cfg["model"]).eval()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            instantiate(node, _convert_="all")(odd, net)
+            shape = instantiate(node, _convert_="all")(odd, net).shape
     except Exception as error:  # the network's own words on the size
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+        if bare:
+            yield f"inferer: {node['_target_']} hands images over as they are, {sizes} cannot be taken; use inferer=whole"
+            return
         what = f"{node['divisible_by']} does not suit {cfg['model']['_target_']} ({reason})"
         yield f"inferer.divisible_by: {what}; give a multiple of the product of its strides, or inferer=sliding_window"
+        return
+    if bare and list(shape[2:]) != sizes:
+        yield f"inferer: {node['_target_']} hands images over as they are, and {sizes} comes back as {list(shape[2:])}; use inferer=whole"
 
 
 def _on_meta(node: dict[str, Any]) -> Any:

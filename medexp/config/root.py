@@ -17,7 +17,7 @@ class Root:
     run_dir: str | None = None  # where this run writes; default outputs/<name>/<time>
     resume: str | None = None  # a run folder to go on with
     monitor: str = MISSING  # the value that picks the best checkpoint and that a sweep compares
-    mode: str = "max"  # whether the monitored value is better when larger ("max") or smaller ("min")
+    mode: str = MISSING  # whether the monitored value is better when larger ("max") or smaller ("min")
     data_root: str = MISSING
     cache_dir: str = MISSING
     figures: int = 4  # test cases drawn into figures/

@@ -103,28 +103,32 @@ class DataModule(pl.LightningDataModule):
         return {part: [records[case] for case in ids] for part, ids in self.split.items()}
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads, checks and prepares the training and validation cases, once."""
+        """Reads and checks every case of the split, once; those of training and validation are kept prepared."""
         if not self._cases:
             parts = self.parts()
-            cases = self._load(parts["train"] + parts["val"])
+            kept = parts["train"] + parts["val"]
+            cases = self._load(kept, parts["test"])
             count = len(parts["train"])
-            self._cases = {"train": cases[:count], "val": cases[count:]}
+            self._cases = {"train": cases[:count], "val": cases[count : len(kept)]}
 
-    def _load(self, records: list[Record]) -> list[tuple[Item, Prepared]]:
-        """Every case read to its end and prepared; all that cannot be are listed together."""
+    def _load(self, kept: list[Record], tested: list[Record]) -> list[tuple[Item, Prepared]]:
+        """Every case read to its end; all that cannot be are listed together. Those of the test split are let go again."""
+        records = kept + tested
+        held = {record.case_id for record in kept}
 
-        def one(record: Record) -> tuple[Item, Prepared] | str:
+        def one(record: Record) -> tuple[Item, Prepared] | str | None:
             try:
-                return self.load(record)
+                loaded = self.load(record)
             except UserError as error:
                 return str(error)
+            return loaded if record.case_id in held else None
 
         with ThreadPoolExecutor() as pool:
             outcomes = list(track(pool.map(one, records), len(records), "reading cases"))
         problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
         if problems:
-            raise Faults(f"{len(problems)} of {len(records)} training and validation cases cannot be used", problems)
-        return [outcome for outcome in outcomes if not isinstance(outcome, str)]
+            raise Faults(f"{len(problems)} of {len(records)} cases cannot be used", problems)
+        return [outcome for outcome in outcomes if outcome is not None and not isinstance(outcome, str)]
 
     def load(self, record: Record, labelled: bool = True) -> tuple[Item, Prepared]:
         """One case, prepared, with its facts (case_id and, where the task wants it, target). Raises UserError."""

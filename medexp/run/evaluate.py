@@ -31,7 +31,12 @@ def evaluate(
     cfg = folder.load(run)
     target = output or (run if data_root is None else run / "evaluations" / Path(data_root).absolute().name)
     if data_root is not None:
-        cfg["dataset"]["root"] = str(Path(data_root).expanduser().absolute())
+        root = Path(data_root).expanduser().absolute()
+        if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+            raise UserError(
+                f"--data: {root} {'is empty' if root.exists() else 'does not exist'}; give a folder of labelled cases"
+            )
+        cfg["dataset"] |= {"root": str(root), "limit": None}
         if output is not None and output.absolute() == run.absolute():
             raise UserError(
                 "--output: is the run folder itself, whose results are of its own test split; give another folder"

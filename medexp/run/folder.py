@@ -9,6 +9,8 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +23,7 @@ from medexp.config.targets import allowed
 from medexp.errors import UserError
 
 CONFIG, OVERRIDES, SPLIT = "config.yaml", "overrides.yaml", "split.json"
+LOCK = ".lock"
 SUMMARY, PER_CASE, ENVIRONMENT, LOG = "summary.json", "per_case.csv", "environment.json", "train.log"
 BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 PACKAGES = (
@@ -67,6 +70,28 @@ def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
         write(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(list(overrides))))
     except OSError as error:
         raise UserError(f"run_dir: cannot write to {folder} ({error.strerror}); set run_dir=PATH") from None
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Held while a run writes to its folder. Raises UserError where another process holds it; a killed one holds nothing."""
+    import fcntl
+
+    with (folder / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                f"{folder}: this run is going on in another process; wait for it, or stop it first"
+            ) from None
+        yield
+
+
+def append_overrides(folder: Path, overrides: list[str]) -> None:
+    """What was changed when the run was resumed, after what it was started with."""
+    path = folder / OVERRIDES
+    before = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else []
+    write(path, OmegaConf.to_yaml(OmegaConf.create([*(before if isinstance(before, list) else []), *overrides])))
 
 
 def discard(folder: Path) -> None:

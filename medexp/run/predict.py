@@ -33,19 +33,47 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     cfg = folder.load(run)
     channels = cfg["dataset"]["in_channels"]
     records = inputs(source, channels)
-    if suffix(output) and len(records) > 1:
-        raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
     data = build.datamodule(cfg)
+    paths = outputs(records, output, dense=data.target == "mask")
     task = build.task(cfg)
     build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
-    into = output.parent if suffix(output) or output.suffix == ".csv" else output
+    into = paths[records[0].case_id].parent
     try:
         into.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output: cannot write to {into} ({error.strerror}); give another folder") from None
     if data.target == "mask":
-        return _masks(cfg, task, data, records, output)
-    return _table(cfg, task, data, records, output)
+        _masks(cfg, task, data, records, paths)
+    else:
+        _table(cfg, task, data, records, paths[records[0].case_id])
+    return output
+
+
+def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]:
+    """File that each case goes to. Raises UserError before anything is written: no input, and no foreign table, is lost."""
+    single = bool(suffix(output)) or output.suffix == ".csv"
+    if not dense:
+        path = output if output.suffix == ".csv" else output / "predictions.csv"
+        if suffix(output):
+            raise UserError(f"--output: {output} is an image; this model classifies: give FILE.csv or a folder")
+        if path.is_file() and not path.read_text(encoding="utf-8", errors="replace").startswith("case_id,prediction"):
+            raise UserError(f"--output: {path} is there and no table of predictions; give another file")
+        return {record.case_id: path for record in records}
+    if single and len(records) > 1:
+        raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
+    paths = {}
+    for record in records:
+        ends = NIFTI if suffix(record.images[0]) in NIFTI else (".png",)
+        end = suffix(record.images[0]) if ends is NIFTI else ".png"
+        if single and not output.name.lower().endswith(ends):
+            raise UserError(
+                f"--output: {output.name}, but {record.images[0].name} gives a {' or '.join(ends)}; give that or a folder"
+            )
+        path = output if single else output / f"{record.case_id}{end}"
+        if any(path.exists() and path.samefile(image) for image in record.images):
+            raise UserError(f"--output: {path} is the image itself; give another folder or file")
+        paths[record.case_id] = path
+    return paths
 
 
 def inputs(source: Path, channels: int) -> list[Record]:
@@ -70,17 +98,14 @@ def inputs(source: Path, channels: int) -> list[Record]:
     return sorted_unique(records, source)
 
 
-def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], output: Path) -> Path:
+def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], paths: dict[str, Path]) -> None:
     def receive(outcome: Outcome) -> None:
         assert outcome.labels is not None
-        first = outcome.record.images[0]
-        end = suffix(first) if suffix(first) in NIFTI else ".png"
-        path = output if suffix(output) else output / f"{outcome.record.case_id}{end}"
-        save_mask(outcome.labels, first, path)
+        path = paths[outcome.record.case_id]
+        save_mask(outcome.labels, outcome.record.images[0], path)
         log.info("%s", path)
 
     infer(cfg, task, data, records, receive, labelled=False)
-    return output
 
 
 def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path) -> None:
@@ -106,8 +131,7 @@ def _shape(source: Any, labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
     return tuple(source) if int(np.prod(source)) == labels.size else labels.shape
 
 
-def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], output: Path) -> Path:
-    path = output if output.suffix == ".csv" else output / "predictions.csv"
+def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], path: Path) -> None:
     rows: list[dict[str, Any]] = []
 
     def receive(outcome: Outcome) -> None:
@@ -127,4 +151,3 @@ def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], out
         if rows:
             folder.write(path, pd.DataFrame(rows).to_csv(index=False))
             log.info("%s", path)
-    return path

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
 
 from medexp.config import compose
 from medexp.errors import UserError
@@ -20,8 +21,8 @@ log = logging.getLogger(__name__)
 
 def sweep(overrides: list[str]) -> int:
     """Runs all combinations of comma-separated values (Hydra's grammar: choice, range, glob). Returns 1 where one failed."""
-    jobs = BasicSweeper.split_arguments(compose.parse(overrides), max_batch_size=None)[0]
-    if len({tuple(job) for job in jobs}) == 1 and len(jobs) == 1:
+    jobs = _jobs(overrides)
+    if len(jobs) == 1:
         log.info("one combination only; give several values: model=unet,dynunet")
     varied = [key for key in (text.split("=")[0] for text in jobs[0]) if len({_value(job, key) for job in jobs}) > 1]
     root = _root(overrides, jobs[0])
@@ -30,6 +31,8 @@ def sweep(overrides: list[str]) -> int:
         _row(number, job, [text for text in job if text.split("=")[0] in varied], root)
         for number, job in enumerate(jobs)
     ]
+    if (root / "sweep.csv").exists():
+        raise UserError(f"run_dir: {root} already holds a sweep; take another folder")
     planned = [_planned(row, root) for row in rows]
     if not any(planned):
         raise UserError(rows[0]["reason"])
@@ -47,6 +50,25 @@ def sweep(overrides: list[str]) -> int:
         if row["state"] != "done":
             log.info("job %d: %s", row["job"], row["reason"])
     return 0 if all(row["state"] == "done" for row in rows) else 1
+
+
+def _jobs(overrides: list[str]) -> list[list[str]]:
+    """The overrides of each job. Raises UserError for what cannot be swept."""
+    parsed = compose.parse(overrides)
+    for override in parsed:
+        key = str(override.key_or_group)
+        if key == "resume":
+            raise UserError("resume: goes on with one run; leave -m out")
+        if key == "run_dir" and override.is_sweep_override():
+            raise UserError("run_dir: is the folder of the whole sweep; give one, each job has its own below it")
+    try:
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    except HydraException as error:
+        what = " ".join(str(error).split())
+        raise UserError(f"-m: {what}; a grid takes a,b,c or range(...) or glob(...)") from None
+    if not batches or not batches[0]:
+        raise UserError(f"-m: {' '.join(overrides)} gives no combination at all; give at least one value a key")
+    return list(batches[0])
 
 
 def _value(job: list[str], key: str) -> str:

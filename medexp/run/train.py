@@ -68,8 +68,7 @@ def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
     planned = cfg["trainer"].get("max_epochs")
     for override in compose.parse(overrides):
         key = str(override.key_or_group)
-        if OmegaConf.select(OmegaConf.create(cfg), key) is None:
-            raise UserError(f"{key}: not in the config of {run}; when resuming, values that it holds can be changed")
+        _changeable(cfg, key, run)
         updated = OmegaConf.create(cfg)
         OmegaConf.update(updated, key, override.value())
         cfg = compose.resolve(updated)
@@ -77,16 +76,47 @@ def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
         cfg["scheduler"]["epochs"] = cfg["trainer"]["max_epochs"]
     cfg["resume"] = str(run)
     check(cfg, f"resume={run}")
-    folder.write(run / folder.CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+    with folder.lock(run):
+        _continues(cfg, run)
+        folder.write(run / folder.CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
+        if overrides:
+            folder.append_overrides(run, overrides)
     return launch(run)
+
+
+def _changeable(cfg: dict[str, Any], key: str, run: Path) -> None:
+    """Raises UserError for what cannot change when a run goes on: its folder, its groups, keys that it does not hold."""
+    if key in ("run_dir", "name"):
+        raise UserError(f"{key}: a resumed run stays in its folder, {run}; leave {key} out")
+    if isinstance(cfg.get(key), dict):
+        raise UserError(f"{key}: a group cannot be exchanged when resuming; change its values, or start a new run")
+    node: Any = cfg
+    for part in key.split("."):
+        if not isinstance(node, dict) or part not in node:
+            raise UserError(f"{key}: not in the config of {run}; when resuming, values that it holds can be changed")
+        node = node[part]
+
+
+def _continues(cfg: dict[str, Any], run: Path) -> None:
+    """Raises UserError where the checkpoint does not fit the changed config; nothing has been written yet."""
+    import torch
+
+    from medexp import build
+
+    build.load_weights(build.task(cfg), run / folder.LAST)
+    done = int(torch.load(run / folder.LAST, map_location="cpu", weights_only=True)["epoch"]) + 1
+    wanted = cfg["trainer"].get("max_epochs")
+    if isinstance(wanted, int) and 0 < wanted < done:
+        raise UserError(f"trainer.max_epochs: {wanted}, but {run} has done {done}; give a larger number")
 
 
 def launch(run: Path) -> dict[str, Any]:
     """Runs a written config: here, or in a process of its own where several devices train together."""
     cfg = folder.load(run)
-    if not many_processes(cfg["trainer"]):
-        return execute(run)
-    code, _ = process.complete(run)
+    with folder.lock(run):
+        if not many_processes(cfg["trainer"]):
+            return execute(run)
+        code, _ = process.complete(run)
     if code == 2:
         folder.discard(run)
     if code < 0:
@@ -116,6 +146,7 @@ def execute(run: Path) -> dict[str, Any]:
         trainer = build.trainer(cfg)
         first = trainer.is_global_zero
         folder.log_to(run / folder.LOG if first else None)
+        build.scorer(cfg)  # what is wrong with it is said before training, not after
         data = build.datamodule(cfg)
         if (run / folder.SPLIT).is_file():
             data.split = folder.read_json(run / folder.SPLIT)
