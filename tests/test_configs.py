@@ -53,7 +53,7 @@ def _hosts(group: str, option: str) -> list[list[str]]:
     if group == "inferer" and option != "simple":
         return [SEGMENTATION]
     if group == "model":
-        return [[*SEGMENTATION, LARGE]] if segments else [CLASSIFICATION]
+        return [[*SEGMENTATION, LARGE, "inferer=sliding_window"]] if segments else [CLASSIFICATION]
     hosts = [host for host, fits in ((SEGMENTATION, segments), (CLASSIFICATION, classifies)) if fits]
     return hosts or [SEGMENTATION, CLASSIFICATION]
 
@@ -86,7 +86,14 @@ def test_an_option_composes_and_passes_the_check(group: str, option: str, monkey
 def test_a_model_fits_two_and_three_dimensions(model: str) -> None:
     line = paths.summary(paths.options("model")[model])
     if "segmentation" in line:
-        plan(["experiment=segmentation/phantom_2d", f"model={model}", "dataset.patch_size=[64,64]"])
+        plan(
+            [
+                "experiment=segmentation/phantom_2d",
+                f"model={model}",
+                "dataset.patch_size=[64,64]",
+                "inferer=sliding_window",
+            ]
+        )
     else:
         plan(["experiment=classification/phantom_presence", f"model={model}"])
 

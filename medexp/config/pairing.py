@@ -133,11 +133,10 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
         return
     sizes = [size + 1 for size in image.shape[2:]] if bare else [node["divisible_by"] * 2 + 1] * (image.ndim - 2)
     odd = torch.empty((1, image.shape[1], *sizes), device="meta")
-    net = _on_meta(cfg["model"]).eval()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = instantiate(node, _convert_="all")(odd, net).shape
+            shape = instantiate(node, _convert_="all")(odd, _on_meta(cfg["model"]).eval()).shape
     except Exception as error:  # the network's own words on the size
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         if bare:

@@ -23,7 +23,6 @@ from medexp.config.targets import allowed
 from medexp.errors import UserError
 
 CONFIG, OVERRIDES, SPLIT = "config.yaml", "overrides.yaml", "split.json"
-LOCK = ".lock"
 SUMMARY, PER_CASE, ENVIRONMENT, LOG = "summary.json", "per_case.csv", "environment.json", "train.log"
 BEST, LAST = Path("checkpoints/best.ckpt"), Path("checkpoints/last.ckpt")
 PACKAGES = (
@@ -77,14 +76,16 @@ def lock(folder: Path) -> Iterator[None]:
     """Held while a run writes to its folder. Raises UserError where another process holds it; a killed one holds nothing."""
     import fcntl
 
-    with (folder / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                f"{folder}: this run is going on in another process; wait for it, or stop it first"
-            ) from None
+    handle = os.open(folder, os.O_RDONLY)  # of the folder itself: no file is left behind
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise UserError(f"{folder}: this run is going on in another process; wait for it, or stop it first") from None
+    try:
         yield
+    finally:
+        os.close(handle)
 
 
 def append_overrides(folder: Path, overrides: list[str]) -> None:

@@ -44,9 +44,8 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
         raise UserError(f"--output: cannot write to {into} ({error.strerror}); give another folder") from None
     if data.target == "mask":
         _masks(cfg, task, data, records, paths)
-    else:
-        _table(cfg, task, data, records, paths[records[0].case_id])
-    return output
+        return output
+    return _table(cfg, task, data, records, paths[records[0].case_id])
 
 
 def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]:
@@ -131,7 +130,7 @@ def _shape(source: Any, labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
     return tuple(source) if int(np.prod(source)) == labels.size else labels.shape
 
 
-def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], path: Path) -> None:
+def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], path: Path) -> Path:
     rows: list[dict[str, Any]] = []
 
     def receive(outcome: Outcome) -> None:
@@ -151,3 +150,4 @@ def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], pat
         if rows:
             folder.write(path, pd.DataFrame(rows).to_csv(index=False))
             log.info("%s", path)
+    return path

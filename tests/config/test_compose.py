@@ -187,3 +187,8 @@ def test_composition_leaves_no_state_behind() -> None:
     assert _resolved("model=dynunet") != _resolved()
     assert _resolved() == _resolved()
     assert paths.own() is None
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/dice", "max"), ("train/loss", "min")])
+def test_the_mode_follows_what_is_monitored(monitor: str, mode: str) -> None:
+    assert resolve(compose([f"monitor={monitor}", "run_dir=run"]))["mode"] == mode

@@ -96,9 +96,7 @@ def test_a_source_without_cases_or_with_one_id_twice_is_refused(tmp_path: Path) 
         module([*records, records[2]]).parts()
 
 
-def test_setup_reads_each_training_and_validation_case_once_and_no_test_case(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_setup_reads_every_case_of_the_split_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, reads = Preparation.read, Counter[str]()
 
     def counted(self: Preparation, record: Record, with_label: bool) -> Any:
@@ -110,7 +108,7 @@ def test_setup_reads_each_training_and_validation_case_once_and_no_test_case(
     for stage in ("fit", "validate", "fit"):
         data.setup(stage)
     assert data.split is not None
-    assert reads == Counter(data.split["train"] + data.split["val"])
+    assert reads == Counter(data.split["train"] + data.split["val"] + data.split["test"])
 
 
 def test_all_faulty_cases_are_listed_together(tmp_path: Path) -> None:
@@ -120,9 +118,9 @@ def test_all_faulty_cases_are_listed_together(tmp_path: Path) -> None:
     (tmp_path / "image02.png").write_bytes(b"")
     (tmp_path / "image08.png").unlink()
     (tmp_path / "image10.png").unlink()
-    with pytest.raises(Faults, match="2 of 5 training and validation cases cannot be used") as caught:
+    with pytest.raises(Faults, match="3 of 6 cases cannot be used") as caught:
         data.setup()
-    assert [problem.split(":")[0] for problem in caught.value.problems] == ["case 02", "case 08"]
+    assert [problem.split(":")[0] for problem in caught.value.problems] == ["case 02", "case 08", "case 10"]
     assert "is empty (0 bytes)" in caught.value.problems[0]
 
 

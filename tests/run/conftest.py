@@ -20,7 +20,7 @@ NET = ["model.channels=[4,8]", "model.strides=[2]", "inferer.divisible_by=2", "t
 def tiny(phantom_2d: Path) -> list[str]:
     """Overrides of a 2D segmentation of half a second."""
     root = [f"dataset.root={phantom_2d}", "dataset.source.patients=12"]
-    return ["experiment=segmentation/phantom_2d", *root, *NET, "figures=0"]
+    return ["experiment=segmentation/phantom_2d", *root, *NET, "figures=0", "optimizer.lr=1e-3", "dataset.batch_size=8"]
 
 
 @pytest.fixture(scope="session")

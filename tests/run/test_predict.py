@@ -173,3 +173,17 @@ def test_files_of_several_channels_are_one_case(tmp_path: Path) -> None:
     assert len(inputs(tmp_path, 1)) == 3
     with pytest.raises(UserError, match="case a has 2 files, the model takes 3 channels"):
         inputs(tmp_path, 3)
+
+
+def test_no_image_is_overwritten_by_its_prediction(trained: dict[str, Any], phantom_2d: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan.nii.gz"
+    shutil.copy(next((phantom_2d / "imagesTr").iterdir()), scan)
+    before = scan.read_bytes()
+    run = Path(trained["run_dir"])
+    for output in (scan, tmp_path):
+        with pytest.raises(UserError, match="is the image itself"):
+            predict(run, scan, output)
+    with pytest.raises(UserError, match=r"gives a \.nii or \.nii\.gz"):
+        predict(run, scan, tmp_path / "mask.png")
+    assert scan.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [scan]

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from medexp.errors import UserError
+from medexp.run import folder
 from medexp.run.train import start
 
 
@@ -160,3 +161,23 @@ def test_ctrl_c_in_a_sweep_is_in_its_table(tiny: list[str], tmp_path: Path) -> N
     table = pd.read_csv(tmp_path / "sweep/sweep.csv")
     assert table["state"].tolist() == ["interrupted", "waiting"]
     assert f"resume={first}" in table["reason"][0]
+
+
+def test_a_refused_resume_leaves_the_config_as_it_was(trained: dict[str, Any]) -> None:
+    run = Path(trained["run_dir"])
+    before = (run / "config.yaml").read_bytes()
+    refusals = {
+        "model.channels=[4,16]": "holds another network",
+        "trainer.max_epochs=1": "has done 2; give a larger number",
+        "optimizer=sgd": "a group cannot be exchanged",
+        "run_dir=elsewhere": "stays in its folder",
+    }
+    for override, reason in refusals.items():
+        with pytest.raises(UserError, match=reason):
+            start([f"resume={run}", override])
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_two_processes_do_not_write_to_one_run(trained: dict[str, Any]) -> None:
+    with folder.lock(Path(trained["run_dir"])), pytest.raises(UserError, match="going on in another process"):
+        start([f"resume={trained['run_dir']}"])
