@@ -20,7 +20,7 @@ ONE = "trainer.max_epochs=1"
 def grid(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
     """Exit code and folder of a sweep of 2 x 2 jobs, of which two are refused by the check and one fails on its way."""
     root = tmp_path_factory.mktemp("runs") / "sweep"
-    varied = ["model.channels=[4,8],[4,8,16]", "dataset.source.patients=12,13"]  # 3 levels need 2 strides
+    varied = ["model.channels=[4,8],[4,8,16]", "dataset.split.val=0.15,0.95"]  # 3 levels need 2 strides
     return sweep([*tiny, ONE, *varied, f"run_dir={root}"]), root
 
 
@@ -42,10 +42,10 @@ def test_every_job_has_a_readable_folder_with_its_own_config(grid: tuple[int, Pa
     _, root = grid
     folders = sorted(path.name for path in root.iterdir() if path.is_dir())
     assert folders == [
-        "000_model.channels=-4-8-_dataset.source.patients=12",
-        "001_model.channels=-4-8-_dataset.source.patients=13",
+        "000_model.channels=-4-8-_dataset.split.val=0.15",
+        "001_model.channels=-4-8-_dataset.split.val=0.95",
     ]
-    assert [OmegaConf.load(root / name / "config.yaml").dataset.source.patients for name in folders] == [12, 13]
+    assert [OmegaConf.load(root / name / "config.yaml").dataset.split.val for name in folders] == [0.15, 0.95]
     assert "${" not in (root / folders[0] / "config.yaml").read_text()
     assert (root / folders[0] / "checkpoints/best.ckpt").is_file()
     assert (root / folders[0] / "summary.json").is_file()
@@ -63,14 +63,14 @@ def test_a_sweep_goes_on_past_refused_jobs_and_says_so(grid: tuple[int, Path]) -
     assert code == 1
     assert table["state"].tolist() == ["done", "failed", "refused", "refused"]
     assert table["value"].notna().tolist() == [True, False, False, False]
-    assert table["overrides"][3] == "model.channels=[4,8,16] dataset.source.patients=13"
+    assert table["overrides"][3] == "model.channels=[4,8,16] dataset.split.val=0.95"
     assert "strides" in table["reason"][2]
     assert table["monitor"][0] == "val/dice"
 
 
 def test_a_job_that_fails_on_its_way_leaves_its_error(grid: tuple[int, Path]) -> None:
     _, root = grid
-    error = (root / "001_model.channels=-4-8-_dataset.source.patients=13/error.txt").read_text()
+    error = (root / "001_model.channels=-4-8-_dataset.split.val=0.95/error.txt").read_text()
     assert error.strip().splitlines()[-1] in pd.read_csv(root / "sweep.csv")["reason"][1]
 
 
