@@ -102,7 +102,7 @@ def test_the_networks_own_reason_is_handed_on(overrides: list[str], reason: str)
     "overrides",
     [
         ["model=unetr", "inferer=sliding_window", "dataset.patch_size=[32,48,16]"],
-        ["model=swin_unetr", "dataset.patch_size=[64,64,32]"],
+        ["model=swin_unetr", "inferer=sliding_window", "dataset.patch_size=[64,64,32]"],
     ],
 )
 def test_a_patch_that_fits_is_taken(overrides: list[str]) -> None:
