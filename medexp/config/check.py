@@ -13,7 +13,7 @@ RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 # What `build` adds to a node: not to be given in YAML, not to be missed there.
 INJECTED: dict[str, set[str]] = {
     "task": {"net", "loss", "optimizer", "scheduler", "inferer", "metrics", "mode", "seed"},
-    "dataset": {"augmentation", "seed", "cache_dir"},
+    "dataset": {"augmentation", "seed"},
     "trainer": {"callbacks", "logger", "default_root_dir"},
 }
 MAPPINGS = {"callbacks": "callback", "logger": "logger"}  # groups that hold named nodes (or null) rather than one node

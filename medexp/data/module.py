@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,8 +188,3 @@ class DataModule(pl.LightningDataModule):
             tally = Counter(str(record.target) for record in parts["train"])
             line += "; training classes " + ", ".join(f"{name} {count}" for name, count in sorted(tally.items()))
         return line
-
-
-def unlabelled(record: Record) -> Record:
-    """The same case without what is to be predicted."""
-    return replace(record, label=None, target=None)
