@@ -13,7 +13,7 @@ import torch
 from monai.transforms import NormalizeIntensity
 from PIL import Image
 
-from medexp.data.module import DataModule, unlabelled
+from medexp.data.module import DataModule
 from medexp.data.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources.phantom import records as phantom_records
@@ -204,15 +204,6 @@ def test_a_batch_larger_than_the_training_split_is_the_training_split(tmp_path: 
 def test_images_of_several_sizes_are_evaluated_one_at_a_time(tmp_path: Path) -> None:
     assert module(pictures(tmp_path), batch_size=4).eval_batch_size == 1
     assert module(pictures(tmp_path), batch_size=4, image_size=(8, 8)).eval_batch_size == 4
-
-
-def test_a_case_may_be_loaded_without_what_is_to_be_predicted(tmp_path: Path) -> None:
-    record = unlabelled(pictures(tmp_path)[0])
-    assert record.label is record.target is None
-    for target in ("mask", "index"):
-        facts, prepared = module([], target=target).load(record, labelled=False)
-        assert facts == {"case_id": "00"}
-        assert prepared.label is None
 
 
 def test_one_line_describes_the_split(tmp_path: Path) -> None:
