@@ -206,6 +206,15 @@ def test_images_of_several_sizes_are_evaluated_one_at_a_time(tmp_path: Path) -> 
     assert module(pictures(tmp_path), batch_size=4, image_size=(8, 8)).eval_batch_size == 4
 
 
+def test_a_case_may_be_loaded_without_what_is_to_be_predicted(tmp_path: Path) -> None:
+    given = pictures(tmp_path)[0]
+    record = Record(given.case_id, given.images)
+    for target in ("mask", "index"):
+        facts, prepared = module([], target=target).load(record, labelled=False)
+        assert facts == {"case_id": "00"}
+        assert prepared.label is None
+
+
 def test_one_line_describes_the_split(tmp_path: Path) -> None:
     data = module(pictures(tmp_path), root=tmp_path / "mine")
     data.split = {"train": ["00", "01", "02"], "val": ["06", "07"], "test": ["08"]}
