@@ -1,27 +1,29 @@
-"""Reading image files as they are: NIfTI, PNG, JPEG, BMP, GIF, TIFF, rows of .npz. Every fault names case and file."""
+"""The images and label map of a case, whatever their formats. Every fault names case and file."""
 
 from __future__ import annotations
 
-import struct
-import threading
-import zipfile
-import zlib
-from functools import lru_cache
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import tifffile
-from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from medexp.data.nifti import NIFTI, read_nifti
+from medexp.data.formats.arrays import read_npz
+from medexp.data.formats.nifti import NIFTI, read_nifti
+from medexp.data.formats.part import cut_slice, cut_window
+from medexp.data.formats.picture import PICTURES, TIFF, read_picture, read_tiff
+from medexp.data.formats.scan import Array, Scan, Unreadable, Wanted
 from medexp.data.records import Record
-from medexp.data.scan import Array, Scan, Unreadable, channel_first, first_line
 from medexp.errors import UserError
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
-TIFF = (".tif", ".tiff")
-SUFFIXES = (*NIFTI, *PICTURES, *TIFF)
-_one_at_a_time = threading.Lock()  # else every thread would unpack the same array file
+Reader = Callable[[Path, Wanted], Scan]
+READERS: dict[str, Reader] = {
+    **dict.fromkeys(NIFTI, read_nifti),
+    **dict.fromkeys(PICTURES, read_picture),
+    **dict.fromkeys(TIFF, read_tiff),
+}
+ARRAYS: dict[str, Reader] = {".npz": read_npz}  # of many cases, so a folder of them is no folder of images
+SUFFIXES = tuple(READERS)
 
 
 def suffix(path: Path) -> str:
@@ -36,21 +38,25 @@ def stem(path: Path) -> str:
 
 
 def read_image(record: Record, *, spatial_dims: int, channels: int | None = None) -> Scan:
-    """All channels of a case: float32 (C, *spatial). Raises UserError naming the case and the file."""
-    scans = [_guarded(record, path, spatial_dims, channels if len(record.images) == 1 else 1) for path in record.images]
-    first = scans[0]
-    for path, scan in zip(record.images, scans, strict=True):
+    """All channels of a case: float32 (C, *spatial), zeros where the case lacks one. Raises UserError naming case and file."""
+    if not record.files:
+        raise UserError(f"case {record.case_id}: has no image at all; leave it out")
+    each = channels if len(record.images) == 1 else 1
+    scans = {path: _guarded(record, path, spatial_dims, each) for path in record.files}
+    first = scans[record.files[0]]
+    for path, scan in scans.items():
         if scan.array.shape != first.array.shape:
             what = f"has shape {scan.array.shape[1:]}, its first channel {first.array.shape[1:]}; resample one"
             raise UserError(_line(record, path, what))
         if not np.allclose(scan.affine, first.affine, atol=1e-3):
             what = "lies elsewhere in space than the first channel (affines differ); register them first"
             raise UserError(_line(record, path, what))
-    array = np.concatenate([scan.array for scan in scans]) if len(scans) > 1 else first.array
+    arrays = [np.zeros_like(first.array) if path is None else scans[path].array for path in record.images]
+    array = np.concatenate(arrays) if len(arrays) > 1 else first.array
     if channels is not None and len(array) != channels:
         what = f"has {len(array)} channels, dataset.in_channels is {channels}; set one to fit"
-        raise UserError(_line(record, record.images[0], what))
-    return Scan(array, first.affine, first.spacing)
+        raise UserError(_line(record, record.files[0], what))
+    return Scan(array, first.affine, first.spacing, record.missing)
 
 
 def read_label(record: Record, *, spatial_dims: int) -> Scan:
@@ -58,15 +64,25 @@ def read_label(record: Record, *, spatial_dims: int) -> Scan:
     if record.label is None:
         raise UserError(f"case {record.case_id}: has no label map; leave it out or choose a dataset with label maps")
     scan = _guarded(record, record.label, spatial_dims, 1, label=True)
-    array = scan.array[0]
+    return replace(scan, array=whole(record, record.label, scan.array[0]))
+
+
+def read_region(record: Record, *, spatial_dims: int) -> Array | None:
+    """The field of view of a case, boolean (*spatial); None where the data set names none. Raises UserError."""
+    if record.region is None:
+        return None
+    return np.asarray(_guarded(record, record.region, spatial_dims, 1, label=True).array[0] > 0)
+
+
+def whole(record: Record, path: Path, array: Array) -> Array:
+    """A label map as int32 or int64. Raises UserError where its values are no whole numbers."""
     if array.dtype.kind in "biu":
-        kind = np.int32 if np.can_cast(array.dtype, np.int32) else np.int64
-        return Scan(array.astype(kind), scan.affine, scan.spacing)
-    whole = np.rint(array)
-    if not np.array_equal(whole, array):
-        what = f"label values are not whole numbers (e.g. {array[whole != array][0]:g}); give a label map"
-        raise UserError(_line(record, record.label, what))
-    return Scan(whole.astype(np.int64), scan.affine, scan.spacing)
+        return array.astype(np.int32 if np.can_cast(array.dtype, np.int32) else np.int64)
+    rounded = np.rint(array)
+    if not np.array_equal(rounded, array):
+        what = f"label values are not whole numbers (e.g. {array[rounded != array][0]:g}); give a label map"
+        raise UserError(_line(record, path, what))
+    return rounded.astype(np.int64)
 
 
 def _line(record: Record, path: Path, what: str) -> str:
@@ -74,8 +90,14 @@ def _line(record: Record, path: Path, what: str) -> str:
 
 
 def _guarded(record: Record, path: Path, spatial_dims: int, channels: int | None, label: bool = False) -> Scan:
+    dims = 3 if record.slice is not None else spatial_dims
+    wanted = Wanted(dims, channels, label, record.member, record.time, record.split)
     try:
-        scan = _read(record, path, spatial_dims, channels, label)
+        scan = _read(path, wanted)
+        if record.slice is not None:
+            scan = cut_slice(scan, record.slice)
+        if record.window is not None:
+            scan = cut_window(scan, record.window)
     except Unreadable as error:
         raise UserError(_line(record, path, str(error))) from None
     except OSError as error:
@@ -87,99 +109,12 @@ def _guarded(record: Record, path: Path, spatial_dims: int, channels: int | None
     return scan
 
 
-def _read(record: Record, path: Path, spatial_dims: int, channels: int | None, label: bool) -> Scan:
+def _read(path: Path, wanted: Wanted) -> Scan:
     if not path.is_file():
         raise Unreadable("no such file")
     if path.stat().st_size == 0:
         raise Unreadable("is empty (0 bytes); copy it again")
-    if path.suffix == ".npz":
-        return _flat(_member(path, record, spatial_dims), spatial_dims, channels)
-    kind = suffix(path)
-    if kind in NIFTI:
-        return read_nifti(path, spatial_dims, channels, label)
-    if kind in TIFF:
-        return _flat(_tiff(path, spatial_dims), spatial_dims, channels, label)
-    if kind in PICTURES:
-        return _flat(_picture(path, label), spatial_dims, channels, label)
-    raise Unreadable(f"cannot read this kind of file; known: {' '.join(SUFFIXES)}")
-
-
-def _picture(path: Path, label: bool) -> Array:
-    """(rows, columns) or (rows, columns, 3); transparency is dropped. A label map's palette entries are its classes."""
-    try:
-        with Image.open(path) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1:
-                raise Unreadable(f"holds {frames} frames where one is expected; save each as a file of its own")
-            picture.load()
-            if picture.mode in ("P", "PA", "RGBA", "LA", "CMYK", "YCbCr") and not (label and picture.mode == "P"):
-                picture = picture.convert("L" if picture.mode == "LA" else "RGB")  # type: ignore[assignment]
-            return np.asarray(picture)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Unreadable(f"is too large a picture ({error})") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
-        raise Unreadable(f"cannot be read as an image ({first_line(error)}); copy it again") from None
-
-
-def _tiff(path: Path, spatial_dims: int) -> Array:
-    """(rows, columns[, C]), or (rows, columns, pages[, C]) of a stack."""
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series
-            if len(series) > 1:
-                raise Unreadable(f"holds {len(series)} images of different kinds; save each as a file of its own")
-            axes = series[0].axes
-            try:
-                array = series[0].asarray()
-            except ValueError as error:  # LZW and JPEG: PIL knows them without the imagecodecs package
-                if "imagecodecs" not in str(error):
-                    raise
-                array = _tiff_pages(path)
-    except Unreadable:
-        raise
-    except Exception as error:  # tifffile raises many kinds for a broken file
-        raise Unreadable(f"cannot be read as TIFF ({first_line(error)}); copy it again") from None
-    colour = max(axes.find("S"), axes.find("C"))
-    if colour >= 0 and len(axes) == array.ndim == spatial_dims + 1:
-        array = np.moveaxis(array, colour, -1)
-    if spatial_dims == 3 and array.ndim >= 3:
-        return np.moveaxis(array, 0, 2)  # pages become the third axis
-    return np.asarray(array)
-
-
-def _tiff_pages(path: Path) -> Array:
-    with Image.open(path) as file:
-        pages = [np.asarray(page) for page in ImageSequence.Iterator(file)]
-    return pages[0] if len(pages) == 1 else np.stack(pages)
-
-
-@lru_cache(maxsize=8)
-def _arrays(path: Path, key: str) -> Array:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return np.asarray(arrays[key])
-
-
-def _member(path: Path, record: Record, spatial_dims: int) -> Array:
-    try:
-        with _one_at_a_time:
-            array = _arrays(path, f"{record.split}_images")
-        return np.array(array[record.member])  # a copy: the file stays in memory for the next row
-    except (LookupError, OSError, ValueError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
-        raise Unreadable(f"row {record.member} of {record.split}_images cannot be read ({error})") from None
-
-
-def _flat(pixels: Array, spatial_dims: int, channels: int | None, label: bool = False) -> Scan:
-    """An image without a place in space: unit spacing. RGB becomes grey for one channel, grey is repeated for three."""
-    if pixels.dtype == bool:
-        pixels = pixels.astype(np.uint8)
-    if pixels.ndim == spatial_dims + 1 and pixels.shape[-1] in (3, 4) and channels != pixels.shape[-1]:
-        pixels = pixels[..., :3]
-        if label and (pixels != pixels[..., :1]).any():
-            raise Unreadable("is a colour picture, not a label map; save class indices as grey values")
-        if channels == 1:  # ITU-R BT.601 luma, as PIL's "L"
-            weights = np.asarray([0.299, 0.587, 0.114])
-            pixels = pixels[..., 0] if label else pixels @ weights
-    array = channel_first(pixels if label else np.asarray(pixels, dtype=np.float32), spatial_dims, channels)
-    if channels == 3 and len(array) == 1:
-        array = np.repeat(array, 3, axis=0)
-    return Scan(array, np.eye(4), (1.0,) * spatial_dims)
+    reader = READERS.get(suffix(path)) or ARRAYS.get(path.suffix.lower())
+    if reader is None:
+        raise Unreadable(f"cannot read this kind of file; known: {' '.join(SUFFIXES)}")
+    return reader(path, wanted)

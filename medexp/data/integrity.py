@@ -12,10 +12,10 @@ from itertools import product
 import numpy as np
 
 from medexp.data.images import suffix
-from medexp.data.nifti import NIFTI
+from medexp.data.formats.nifti import NIFTI
 from medexp.data.progress import track
 from medexp.data.records import Record
-from medexp.data.scan import Scan
+from medexp.data.formats.scan import Scan
 from medexp.data.targets import encode
 from medexp.errors import UserError
 

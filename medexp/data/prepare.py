@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medexp.data.images import read_image, read_label
 from medexp.data.records import Record
-from medexp.data.scan import Array, Scan
+from medexp.data.formats.scan import Array, Scan
 from medexp.errors import UserError
 
 PAIRS = ("LR", "PA", "IS")  # ends of the three axes

@@ -62,14 +62,14 @@ def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]
         raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
     paths = {}
     for record in records:
-        ends = NIFTI if suffix(record.images[0]) in NIFTI else (".png",)
-        end = suffix(record.images[0]) if ends is NIFTI else ".png"
+        ends = NIFTI if suffix(record.files[0]) in NIFTI else (".png",)
+        end = suffix(record.files[0]) if ends is NIFTI else ".png"
         if single and not output.name.lower().endswith(ends):
             raise UserError(
-                f"--output: {output.name}, but {record.images[0].name} gives a {' or '.join(ends)}; give that or a folder"
+                f"--output: {output.name}, but {record.files[0].name} gives a {' or '.join(ends)}; give that or a folder"
             )
         path = output if single else output / f"{record.case_id}{end}"
-        if any(path.exists() and path.samefile(image) for image in record.images):
+        if any(path.exists() and path.samefile(image) for image in record.files):
             raise UserError(f"--output: {path} is the image itself; give another folder or file")
         paths[record.case_id] = path
     return paths
@@ -101,7 +101,7 @@ def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], pat
     def receive(outcome: Outcome) -> None:
         assert outcome.labels is not None
         path = paths[outcome.record.case_id]
-        save_mask(outcome.labels, outcome.record.images[0], path)
+        save_mask(outcome.labels, outcome.record.files[0], path)
         log.info("%s", path)
 
     infer(cfg, task, data, records, receive, labelled=False)

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from medexp.data.prepare import Preparation, Prepared
 from medexp.data.records import Record
-from medexp.data.scan import Array, Scan
+from medexp.data.formats.scan import Array, Scan
 from medexp.errors import UserError
 
 ORIENTATIONS = ["".join(codes) for axes in permutations(("LR", "PA", "IS")) for codes in product(*axes)]

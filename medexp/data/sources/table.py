@@ -67,7 +67,7 @@ def records(
     missing = [
         f"case {r.case_id}: {p}: no such file"
         for r in found
-        for p in (*r.images, *([r.label] if r.label else []))
+        for p in (*r.files, *([r.label] if r.label else []))
         if not p.is_file()
     ]
     if missing:

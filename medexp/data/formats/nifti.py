@@ -14,7 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from medexp.data.scan import Scan, Unreadable, channel_first, first_line
+from medexp.data.formats.scan import Scan, Unreadable, Wanted, at_time, channel_first, first_line
 
 NIFTI = (".nii", ".nii.gz")
 LARGEST = 64 * 2**30  # bytes of one decompressed file; more is taken for a decompression bomb
@@ -22,7 +22,7 @@ DEFLATE = 1032  # deflate packs no tighter than this (zlib.net/zlib_tech.html): 
 SLACK = 2**20  # bytes allowed after the voxels that a header announces
 
 
-def read_nifti(path: Path, spatial_dims: int, channels: int | None, label: bool) -> Scan:
+def read_nifti(path: Path, wanted: Wanted) -> Scan:
     """Image (C, *spatial), float32, or label map (1, *spatial) in its own type. Raises Unreadable."""
     content = _bytes(path)
     kind = nib.Nifti2Image if content[:4] in (b"\x1c\x02\x00\x00", b"\x00\x00\x02\x1c") else nib.Nifti1Image
@@ -40,9 +40,9 @@ def read_nifti(path: Path, spatial_dims: int, channels: int | None, label: bool)
     affine = np.asarray(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
         raise Unreadable("its affine is singular or not finite; mend the header")
-    voxels = np.asarray(image.dataobj, dtype=None if label else np.float32)
-    spacing = tuple(float(size) for size in nib.affines.voxel_sizes(affine))[:spatial_dims]
-    return Scan(channel_first(voxels, spatial_dims, channels), affine, spacing)
+    voxels = np.asarray(image.dataobj, dtype=None if wanted.label else np.float32)
+    spacing = tuple(float(size) for size in nib.affines.voxel_sizes(affine))[: wanted.spatial_dims]
+    return Scan(channel_first(at_time(voxels, wanted), wanted), affine, spacing)
 
 
 def _bytes(path: Path) -> bytes:
