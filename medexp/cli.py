@@ -56,7 +56,33 @@ def _predict(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from medexp.run.check import check
 
-    return check(args.overrides)
+    return check(args.overrides, args.exclude_bad, args.report)
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from medexp.run import folder
+    from medexp.run.plan import plan
+
+    folder.log_to(None)
+    return plan(args.overrides, args.memory, args.output, args.force)
+
+
+def _fetch(args: argparse.Namespace) -> int:
+    from medexp.run.fetch import fetch
+
+    return fetch(args.names, args.root, args.keep)
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from medexp.run.cache import cache
+
+    return cache(args.action_name, args.older_than, args.all, args.folder)
+
+
+def _bench(args: argparse.Namespace) -> int:
+    from medexp.run.bench import bench
+
+    return bench(args.what, args.cases, tuple(args.size), args.rounds, args.patches, args.workers, args.json)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -113,9 +139,55 @@ def _verbs(parser: argparse.ArgumentParser) -> None:
 
     checked = add(
         *("check", "compose, hold every key against its signature, read every case of the data set", _check),
-        "  medexp check experiment=segmentation/hippocampus\n  medexp check dataset=msd dataset.root=/data/Task01 ...",
+        "  medexp check experiment=segmentation/hippocampus\n  medexp check dataset=msd dataset.root=/data/Task01 ...\n"
+        "  medexp check dataset=liver --exclude-bad liver_excluded.txt",
     )
     checked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
+    checked.add_argument(
+        *("--exclude-bad",),
+        **{"type": Path, "nargs": "?", "const": Path("excluded.txt"), "metavar": "FILE"},
+        help="write the cases with errors into FILE (default excluded.txt), for dataset.exclude=FILE",
+    )
+    checked.add_argument("--report", type=Path, metavar="FILE", help="JSON with everything found (default: in the cache)")
+
+    planned = add(
+        *("plan", "fingerprint a data set and propose spacing, patch size, network ... as a leaf to edit", _plan),
+        "  medexp plan dataset=msd_spleen\n  medexp train dataset=msd_spleen plan=msd_spleen\n  medexp train dataset=msd_spleen plan=auto",
+    )
+    planned.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
+    planned.add_argument("--memory", type=float, default=8.0, metavar="GIB", help="of the GPU (default 8)")
+    planned.add_argument("--output", type=Path, metavar="FILE", help="default conf/plan/<data set>.yaml")
+    planned.add_argument("--force", action="store_true", help="overwrite it")
+
+    fetched = add(
+        *("fetch", "download named data sets, or say how to get them; without a name: what there is", _fetch),
+        "  medexp fetch\n  medexp fetch msd_spleen\n  medexp fetch medmnist/pathmnist --root /data/pathmnist.npz",
+    )
+    fetched.add_argument("names", nargs="*", metavar="NAME", help="of conf/dataset")
+    fetched.add_argument("--root", metavar="DIR", help="instead of the leaf's own dataset.root")
+    fetched.add_argument("--keep", action="store_true", help="keep the archives beside the data")
+
+    cached = add(
+        *("cache", "the store of prepared cases: list it, verify it, prune it", _cache),
+        "  medexp cache\n  medexp cache verify\n  medexp cache prune --older-than 30",
+    )
+    cached.add_argument("action_name", nargs="?", choices=("list", "verify", "prune"), default="list", metavar="ACTION",
+                        help="list (default), verify: read every entry to its end, prune: remove damaged, outdated and half-written ones")
+    cached.add_argument("--older-than", type=float, metavar="DAYS", help="prune also what was not used for so long")
+    cached.add_argument("--all", action="store_true", help="prune everything")
+    cached.add_argument("--folder", type=Path, metavar="DIR", help="another store (dataset.store)")
+
+    timed = add(
+        *("bench", "medexp beside MONAI's pipelines on this machine", _bench),
+        "  medexp bench data\n  medexp bench data --workers 2 --json bench.json",
+    )
+    timed.add_argument("what", choices=("data",), help="data: preparation, patches a second, reading, peak memory")
+    timed.add_argument("--cases", type=int, default=6, help="volumes (default 6)")
+    timed.add_argument("--size", type=int, nargs=3, default=(200, 200, 80), metavar="N", help="voxels of each (default 200 200 80)")
+    timed.add_argument("--rounds", type=int, default=5, help="interleaved rounds whose median counts (default 5)")
+    timed.add_argument("--patches", type=int, default=60, help="patches a round (default 60)")
+    timed.add_argument("--workers", type=int, default=0, help="worker processes of each loader (default 0)")
+    timed.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
 
     listed = add(
         *("list", "what there is to choose from, with a line each", _list),
@@ -145,7 +217,7 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, rest = super().parse_known_args(args, namespace)
-        for name in ("overrides", "groups"):  # `train seed=1 -m model=unet,dynunet`: argparse stops the list at -m
+        for name in ("overrides", "groups", "names"):  # `train seed=1 -m model=unet,dynunet`: argparse stops the list at -m
             if hasattr(parsed, name) and not any(word.startswith("-") for word in rest):
                 getattr(parsed, name).extend(rest)
                 rest = []

@@ -17,11 +17,17 @@ from PIL import Image
 from medexp.data.phantom import write_phantom
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the test session's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MEDEXP_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _at_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty working directory, a cache of the test session's own, and medexp's log handlers gone afterwards."""
-    cache = tmp_path_factory.getbasetemp() / "cache"
-    monkeypatch.setenv("MEDEXP_CACHE", str(cache))
+    """An empty working directory, and medexp's log handlers gone afterwards."""
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
     yield

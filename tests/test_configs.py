@@ -25,6 +25,8 @@ GIVEN = {
     "classification/csv": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/image_folder": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/npz": ["dataset.root=x.npz", "dataset.classes=[a,b,c]"],
+    "classification/voc": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
+    "segmentation/object_masks": ["dataset.root=x"],
     "segmentation/csv_masks": ["dataset.root=x", "dataset.classes=[background,tumour]"],
     "segmentation/msd": ["dataset.root=x", "dataset.classes=[background,atrium]"],
 }

@@ -1,50 +1,35 @@
-"""Cases as batches: the training set with its stateless draws, the evaluation set, and the order of an epoch."""
+"""Cases as batches: the training set with its stateless draws, and the evaluation set."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
-from medexp.data.prepare import Prepared
+from medexp.data.order import Draw
+from medexp.data.store import Kept
 from medexp.seeding import derive
 
 Item = dict[str, Any]
-
-
-class EpochOrder(Sampler[tuple[int, int]]):
-    """(epoch, index) pairs, shuffled by f(seed, epoch), one shard a rank; every rank draws equally many.
-
-    The pair tells the workers which epoch it is, persistent or not.
-    """
-
-    def __init__(self, count: int, seed: int, rank: int = 0, ranks: int = 1) -> None:
-        self.count, self.seed, self.rank, self.ranks = count, seed, rank, ranks
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return -(-self.count // self.ranks)
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng(derive(self.seed, "order", self.epoch)).permutation(self.count)
-        filled = np.resize(order, len(self) * self.ranks)  # the last ranks start over so that none waits for another
-        return iter([(self.epoch, int(index)) for index in filled[self.rank :: self.ranks]])
+Corner = tuple[int, ...]
 
 
 class TrainCases(Dataset[Item]):
-    """Random patches of prepared cases, augmented; all draws are f(seed, epoch, index)."""
+    """Random patches of prepared cases, augmented; all draws are f(seed, epoch, index, repeat).
+
+    cases: facts of each (case_id, target, ...) and its prepared arrays. Only the voxels of the patch are read.
+    patch_size: None for whole images. foreground: share of patches around a voxel of a foreground class, each class as
+    often as the others.
+    """
 
     def __init__(
         self,
-        cases: Sequence[tuple[Item, Prepared]],
+        cases: Sequence[tuple[Item, Kept]],
         seed: int,
         patch_size: Sequence[int] | None,
         foreground: float,
@@ -57,39 +42,33 @@ class TrainCases(Dataset[Item]):
     def __len__(self) -> int:
         return len(self.cases)
 
-    def __getitem__(self, key: tuple[int, int]) -> Item:
-        epoch, index = key
-        facts, prepared = self.cases[index]
-        item: Item = {"image": prepared.image}
-        if prepared.label is not None:
-            item["label"] = prepared.label
-        if self.patch_size is not None:
-            rng = np.random.default_rng(derive(self.seed, "patch", epoch, index))
-            item = crop(item, self.patch_size, self._corner(item, rng))
+    def __getitem__(self, draw: Draw) -> Item:
+        facts, kept = self.cases[draw.index]
+        place = (draw.epoch, draw.index, *([draw.repeat] if draw.repeat else ()))
+        if self.patch_size is None:
+            item: Item = {name: torch.from_numpy(kept.read(name)) for name in _tensors(kept)}
         else:
-            item = {key: tensor.clone() for key, tensor in item.items()}  # what comes after may write in place
+            rng = np.random.default_rng(derive(self.seed, "patch", *place))
+            item = crop(kept, self.patch_size, self._corner(kept, rng))
         if self.augmentation is not None:
-            item = self.augmentation(item, derive(self.seed, "augmentation", epoch, index))
+            item = self.augmentation(item, derive(self.seed, "augmentation", *place))
         return {**item, **facts}
 
-    def _corner(self, item: Item, rng: np.random.Generator) -> tuple[int, ...]:
+    def _corner(self, kept: Kept, rng: np.random.Generator) -> Corner:
         """First voxel of the patch: around a voxel of a random foreground class in `foreground` of the draws, anywhere else."""
         assert self.patch_size is not None
-        shape = item["image"].shape[1:]
-        free = [max(size - patch, 0) for size, patch in zip(shape, self.patch_size, strict=True)]
+        free = [max(size - patch, 0) for size, patch in zip(kept.shape("image")[1:], self.patch_size, strict=True)]
         corner = [int(rng.integers(0, room + 1)) for room in free]
-        if any(free) and "label" in item and rng.random() < self.foreground:
-            label = item["label"][0].numpy()
-            present = np.unique(label[label > 0])
-            if len(present):
-                places = np.flatnonzero(label == rng.choice(present))
-                centre = np.unravel_index(int(rng.choice(places)), label.shape)
-                pairs = zip(centre, self.patch_size, free, strict=True)
-                corner = [int(np.clip(place - patch // 2, 0, room)) for place, patch, room in pairs]
+        ranges = list(kept.facts.get("places", {}).values())
+        if any(free) and ranges and rng.random() < self.foreground:
+            place = int(rng.integers(*ranges[rng.integers(len(ranges))]))
+            centre = kept.read("places", (slice(place, place + 1),))[0]
+            pairs = zip(centre.tolist(), self.patch_size, free, strict=True)
+            corner = [int(np.clip(voxel - patch // 2, 0, room)) for voxel, patch, room in pairs]
         return tuple(corner)
 
 
-def crop(item: Item, patch_size: tuple[int, ...], corner: tuple[int, ...]) -> Item:
+def crop(kept: Kept, patch_size: Sequence[int], corner: Corner) -> Item:
     """The patch at `corner` of image and label; axes shorter than the patch are padded evenly by repeating the edge.
 
     The inferers pad alike: a network with instance norm that learnt beside a frame of one value would meet other
@@ -97,31 +76,32 @@ def crop(item: Item, patch_size: tuple[int, ...], corner: tuple[int, ...]) -> It
     """
     cut = (slice(None), *(slice(start, start + size) for start, size in zip(corner, patch_size, strict=True)))
     patches: Item = {}
-    for key, tensor in item.items():
-        patch: Tensor = tensor[cut]
+    for name in _tensors(kept):
+        patch = torch.from_numpy(kept.read(name, cut))
         missing = [size - have for size, have in zip(patch_size, patch.shape[1:], strict=True)]
         if any(missing):
             padding = [side for gap in reversed(missing) for side in (gap // 2, gap - gap // 2)]
-            patch = F.pad(patch[None].float(), padding, mode="replicate")[0].to(tensor.dtype)
-        patches[key] = patch.clone()
+            patch = F.pad(patch[None].float(), padding, mode="replicate")[0].to(patch.dtype)
+        patches[name] = patch
     return patches
+
+
+def _tensors(kept: Kept) -> list[str]:
+    return [name for name in ("image", "label") if name in kept]
 
 
 class EvalCases(Dataset[Item]):
     """Prepared cases whole, in order."""
 
-    def __init__(self, cases: Sequence[tuple[Item, Prepared]]) -> None:
+    def __init__(self, cases: Sequence[tuple[Item, Kept]]) -> None:
         self.cases = cases
 
     def __len__(self) -> int:
         return len(self.cases)
 
     def __getitem__(self, index: int) -> Item:
-        facts, prepared = self.cases[index]
-        item: Item = {"image": prepared.image, **facts}
-        if prepared.label is not None:
-            item["label"] = prepared.label
-        return item
+        facts, kept = self.cases[index]
+        return {**{name: torch.from_numpy(kept.read(name)) for name in _tensors(kept)}, **facts}
 
 
 def collate(items: list[Item]) -> Item:

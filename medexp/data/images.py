@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from medexp.data.formats.arrays import read_npz
-from medexp.data.formats.nifti import NIFTI, read_nifti
+from medexp.data.formats.arrays import IDX, read_idx, read_npz
+from medexp.data.formats.metaimage import METAIMAGE, metaimage_header, read_metaimage
+from medexp.data.formats.nifti import NIFTI, nifti_header, read_nifti
+from medexp.data.formats.objects import read_objects
 from medexp.data.formats.part import cut_slice, cut_window
 from medexp.data.formats.picture import PICTURES, TIFF, read_picture, read_tiff
 from medexp.data.formats.scan import Array, Scan, Unreadable, Wanted
@@ -17,24 +21,58 @@ from medexp.data.records import Record
 from medexp.errors import UserError
 
 Reader = Callable[[Path, Wanted], Scan]
-READERS: dict[str, Reader] = {
-    **dict.fromkeys(NIFTI, read_nifti),
-    **dict.fromkeys(PICTURES, read_picture),
-    **dict.fromkeys(TIFF, read_tiff),
-}
-ARRAYS: dict[str, Reader] = {".npz": read_npz}  # of many cases, so a folder of them is no folder of images
-SUFFIXES = tuple(READERS)
+_one_at_a_time = threading.Lock()  # else every thread would unpack the same volume
+NRRD, DICOM = (".nrrd", ".nhdr"), (".dcm",)
+SUFFIXES = (*NIFTI, *PICTURES, *TIFF, *METAIMAGE, *NRRD, *DICOM)
+ENDS = tuple(sorted(SUFFIXES, key=len, reverse=True))  # ".nii.gz" before ".gz" would be
+PLACED = (*NIFTI, *METAIMAGE, *NRRD)  # formats that say where a scan lies in space
 
 
 def suffix(path: Path) -> str:
     """The image suffix of a file name in lower case, ".nii.gz" whole; "" where it is none that can be read."""
     name = path.name.lower()
-    return next((end for end in sorted(SUFFIXES, key=len, reverse=True) if name.endswith(end)), "")
+    return next((end for end in ENDS if name.endswith(end)), "")
 
 
 def stem(path: Path) -> str:
     """The file name without its image suffix."""
     return path.name[: -len(suffix(path))] if suffix(path) else path.stem
+
+
+@dataclass(frozen=True)
+class Header:
+    """Shape (*spatial, perhaps time or channels last) and affine of a case's first image."""
+
+    shape: tuple[int, ...]
+    affine: Array
+
+
+def header(record: Record) -> Header:
+    """What the first image of a case says of itself; voxels are read only where the format has no header of its own.
+    Raises UserError."""
+    path = record.files[0]
+    try:
+        if suffix(path) in NIFTI:
+            return Header(*nifti_header(path))
+        if suffix(path) in METAIMAGE:
+            return Header(*metaimage_header(path))
+        if path.is_dir() or suffix(path) in DICOM:
+            return _dicom_header(path, record)
+        scan = _read(path, Wanted(3, 1, member=record.member, split=record.split))
+        return Header(scan.array.shape[1:], scan.affine)
+    except OSError as error:
+        raise UserError(_line(record, path, f"cannot be read ({error.strerror or error})")) from None
+    except Unreadable as error:
+        raise UserError(_line(record, path, str(error))) from None
+
+
+def _dicom_header(path: Path, record: Record) -> Header:
+    from medexp.data.formats.dicom import read_dicom, time_points
+
+    times = time_points(path, None if record.member is None else str(record.member))
+    scan = read_dicom(path, Wanted(3, 1, member=record.member, time=0 if times > 1 else record.time))
+    shape = scan.array.shape[1:]
+    return Header((*shape, times) if times > 1 else shape, scan.affine)
 
 
 def read_image(record: Record, *, spatial_dims: int, channels: int | None = None) -> Scan:
@@ -93,11 +131,10 @@ def _guarded(record: Record, path: Path, spatial_dims: int, channels: int | None
     dims = 3 if record.slice is not None else spatial_dims
     wanted = Wanted(dims, channels, label, record.member, record.time, record.split)
     try:
-        scan = _read(path, wanted)
-        if record.slice is not None:
-            scan = cut_slice(scan, record.slice)
-        if record.window is not None:
-            scan = cut_window(scan, record.window)
+        if record.slice is None and record.window is None:
+            scan = _read(path, wanted)
+        else:
+            scan = _part(path, wanted, record)
     except Unreadable as error:
         raise UserError(_line(record, path, str(error))) from None
     except OSError as error:
@@ -109,12 +146,63 @@ def _guarded(record: Record, path: Path, spatial_dims: int, channels: int | None
     return scan
 
 
+def _part(path: Path, wanted: Wanted, record: Record) -> Scan:
+    """A slice or a window. The neighbours that are read next are parts of the same volume, so it stays in memory."""
+    if not path.exists():
+        raise Unreadable("no such file")
+    with _one_at_a_time:
+        scan = _volume(path, path.stat().st_mtime_ns, wanted)
+    if record.slice is not None:
+        scan = cut_slice(scan, record.slice)
+    return scan if record.window is None else cut_window(scan, record.window)
+
+
+@lru_cache(maxsize=4)  # images and label maps of the volume at hand, and of the next
+def _volume(path: Path, changed: int, wanted: Wanted) -> Scan:
+    return _read(path, wanted)
+
+
 def _read(path: Path, wanted: Wanted) -> Scan:
+    if path.is_dir():
+        return _folder_reader(wanted)(path, wanted)
     if not path.is_file():
         raise Unreadable("no such file")
     if path.stat().st_size == 0:
         raise Unreadable("is empty (0 bytes); copy it again")
-    reader = READERS.get(suffix(path)) or ARRAYS.get(path.suffix.lower())
-    if reader is None:
-        raise Unreadable(f"cannot read this kind of file; known: {' '.join(SUFFIXES)}")
-    return reader(path, wanted)
+    return _reader(path)(path, wanted)
+
+
+def _folder_reader(wanted: Wanted) -> Reader:
+    """A folder of masks, one an object, or of the files of a DICOM series."""
+    if wanted.label:
+        return read_objects
+    from medexp.data.formats.dicom import read_dicom
+
+    return read_dicom
+
+
+def _reader(path: Path) -> Reader:
+    """By suffix; what has none that is known may be DICOM. Libraries that few data sets need are imported then."""
+    kind, name = suffix(path), path.name.lower()
+    if kind in NIFTI:
+        return read_nifti
+    if kind in PICTURES:
+        return read_picture
+    if kind in TIFF:
+        return read_tiff
+    if kind in METAIMAGE:
+        return read_metaimage
+    if kind in NRRD:
+        from medexp.data.formats.nrrd import read_nrrd
+
+        return read_nrrd
+    if name.endswith(".npz"):
+        return read_npz
+    if name.endswith(IDX):
+        return read_idx
+    from medexp.data.formats.dicom import read_dicom
+    from medexp.data.formats.dicom_header import looks_dicom
+
+    if kind in DICOM or looks_dicom(path):
+        return read_dicom
+    raise Unreadable(f"cannot read this kind of file; known: {' '.join(SUFFIXES)}")

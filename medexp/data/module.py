@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,12 +15,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from medexp.data import integrity
-from medexp.data.cases import EpochOrder, EvalCases, Item, TrainCases, collate
+from medexp.data import expand, order
+from medexp.data.cases import EvalCases, Item, TrainCases, collate
+from medexp.data.facts import CaseFacts, facts_of, judged
+from medexp.data.integrity import check_across
+from medexp.data.keep import Keeper
+from medexp.data.pack import classes_present, unpack
 from medexp.data.prepare import Preparation, Prepared
-from medexp.data.progress import track
-from medexp.data.records import Record
+from medexp.data.presence import label_strata
+from medexp.data.records import Plane, Record
+from medexp.data.select import selected
 from medexp.data.splits import Split, check_split
+from medexp.data.store import InMemory, Kept
+from medexp.data.strata import classes_of
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
 
@@ -34,10 +41,16 @@ class DataModule(pl.LightningDataModule):
     provides: "mask" (a label map a case) or "class" (a class, several classes or a number a case).
     classes: names, index 0 first; of a segmentation the background.
     target: how the task wants it (see medexp/data/targets.py).
-    orientation, spacing (mm), image_size (voxels), normalize: see medexp/data/prepare.py.
+    orientation, spacing (mm), image_size (voxels), normalize, windows ([level, width] in HU), crop_foreground,
+    label_values (in the files, for each class): see medexp/data/prepare.py.
+    plane: 2D cases are the slices of volumes. times: "each" time point of a 4D scan is a case. missing: what becomes of
+    cases that lack a modality: "error", "zero" (that channel is 0), "drop". exclude: file of case ids to leave out.
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
-    on a foreground class. batch_size: patches (or images) a step and rank. limit: cases a part, for a quick look.
+    on a foreground class. balance: "class" draws cases so that every class comes equally often.
+    batch_size: patches (or images) a step and rank. limit: cases a part, for a quick look.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
+    store: folder where prepared cases are kept between runs; None keeps them in memory. about: licence, citation and
+    where to get it (`medexp fetch`).
     """
 
     def __init__(
@@ -54,18 +67,34 @@ class DataModule(pl.LightningDataModule):
         spacing: Sequence[float] | None = None,
         image_size: Sequence[int] | None = None,
         normalize: Callable[[Tensor], Tensor] | None = None,
+        windows: Sequence[Sequence[float]] | None = None,
+        crop_foreground: bool = False,
+        label_values: Sequence[int | Sequence[int]] | None = None,
+        plane: Plane | None = None,
+        times: Literal["each"] | None = None,
+        missing: Literal["error", "zero", "drop"] = "error",
+        exclude: str | None = None,
         patch_size: Sequence[int] | None = None,
         foreground: float = 0.33,
+        balance: Literal["class"] | None = None,
         batch_size: int = 4,
         num_workers: int = 0,
         limit: int | None = None,
         augmentation: Callable[[Item, int], Item] | None = None,
+        store: str | None = None,
+        about: Mapping[str, Any] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.root, self.source, self.splitter = Path(root), source, split
         self.classes, self.target, self.seed = list(classes), target, seed
-        self.preparation = Preparation(spatial_dims, in_channels, orientation, spacing, image_size, normalize)
+        self.preparation = Preparation(
+            *(spatial_dims, in_channels, orientation, spacing, image_size, normalize),
+            windows=windows,
+            crop_foreground=crop_foreground,
+            label_values=label_values,
+        )
+        self.plane, self.times, self.missing, self.exclude = plane, times, missing, exclude
         if patch_size is not None and (len(patch_size) != spatial_dims or not all(size > 0 for size in patch_size)):
             seen = f"{list(patch_size)} is not a positive number for each of {spatial_dims} axes"
             raise UserError(f"dataset.patch_size: {seen}; mend it, or set it to null")
@@ -75,25 +104,33 @@ class DataModule(pl.LightningDataModule):
         for key, least, value in (("batch_size", 1, batch_size), ("num_workers", 0, num_workers), ("limit", 1, limit)):
             if value is not None and value < least:
                 raise UserError(f"dataset.{key}: {value} is less than {least}")
-        self.batch_size, self.num_workers, self.limit = batch_size, num_workers, limit
+        self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
+        self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
-        self._cases: dict[str, list[tuple[Item, Prepared]]] = {}
+        self._records: list[Record] | None = None
+        self._left_out: set[str] = set()
+        self._cases: dict[str, list[tuple[Item, Kept]]] = {}
+        self._kept: dict[str, Kept] = {}
 
     def records(self) -> list[Record]:
-        """All records of the data set. Raises UserError where the source finds none."""
-        found = self.source(self.root)
-        if not found:
-            raise UserError(f"dataset.root: no cases in {self.root}; set dataset.root=PATH or another dataset")
-        twice = [case for case, count in Counter(record.case_id for record in found).items() if count > 1]
-        if twice:
-            raise Faults(f"{len(twice)} case ids stand twice in {self.root}", sorted(twice))
-        return found
+        """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
+        if self._records is None:
+            listed = self.source(self.root)
+            found = selected(listed, self.root, self.exclude, self.missing)
+            self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
+            if self.times is not None:
+                found = expand.time_points(found, self.preparation.in_channels)
+            self._records = found if self.plane is None else expand.slices(found, self.plane)
+        return self._records
 
     def parts(self) -> dict[str, list[Record]]:
         """Records of train, val and test; the split is made once and kept in `self.split`."""
         records = {record.case_id: record for record in self.records()}
         if self.split is None:
-            split = self.splitter(list(records.values()), seed=self.seed)
+            strata: dict[str, Any] = label_strata(self.splitter, list(records.values()), self.preparation, self.target, self.store)
+            if "left_out" in inspect.signature(self.splitter).parameters:
+                strata["left_out"] = self._left_out
+            split = self.splitter(list(records.values()), seed=self.seed, **strata)
             self.split = {part: ids[: self.limit] for part, ids in split.items()}
         missing = [case for ids in self.split.values() for case in ids if case not in records]
         if missing:
@@ -102,50 +139,81 @@ class DataModule(pl.LightningDataModule):
         return {part: [records[case] for case in ids] for part, ids in self.split.items()}
 
     def setup(self, stage: str | None = None) -> None:
-        """Reads and checks every case of the split, once; those of training and validation are kept prepared."""
-        if not self._cases:
-            parts = self.parts()
-            kept = parts["train"] + parts["val"]
-            cases = self._load(kept, parts["test"])
-            count = len(parts["train"])
-            self._cases = {"train": cases[:count], "val": cases[count : len(kept)]}
-
-    def _load(self, kept: list[Record], tested: list[Record]) -> list[tuple[Item, Prepared]]:
-        """Every case read to its end; all that cannot be are listed together. Those of the test split are let go again."""
-        records = kept + tested
-        held = {record.case_id for record in kept}
-
-        def one(record: Record) -> tuple[Item, Prepared] | str | None:
-            try:
-                loaded = self.load(record)
-            except UserError as error:
-                return str(error)
-            return loaded if record.case_id in held else None
-
-        with ThreadPoolExecutor() as pool:
-            outcomes = list(track(pool.map(one, records), len(records), "reading cases"))
-        problems = [outcome for outcome in outcomes if isinstance(outcome, str)]
+        """Reads and checks every case of the split, once; prepared cases are kept."""
+        if self._cases:
+            return
+        parts = self.parts()
+        held = {record.case_id for part in ("train", "val") for record in parts[part]}
+        records = [record for part in parts.values() for record in part]
+        kept = self.keeper().keep(records, held)
+        facts = {}
+        for record, case in zip(records, kept, strict=True):
+            if case is not None:
+                self._kept[record.case_id] = case
+                facts[record.case_id] = judged(record, CaseFacts.from_json(case.facts["case"]), *self._judge)
+        problems = check_across(self.split or {}, facts, records)
         if problems:
-            raise Faults(f"{len(problems)} of {len(records)} cases cannot be used", problems)
-        return [outcome for outcome in outcomes if outcome is not None and not isinstance(outcome, str)]
+            raise Faults(f"{len(problems)} faults across the split of {self.root}", problems)
+        said = [warning for fact in facts.values() for warning in fact.warnings]
+        if said:
+            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
+        self._cases = {
+            part: [(self.facts(record), self._kept[record.case_id]) for record in parts[part]]
+            for part in ("train", "val")
+        }
+
+    def keeper(self) -> Keeper:
+        """What reads, checks and prepares the cases."""
+        mask = self.target == "mask"
+        return Keeper(
+            self.preparation,
+            lambda record, image, label: facts_of(record, image, label, *self._judge),
+            with_label=mask,
+            asked=str(len(self.classes)) if mask else "",
+            folder=self.store,
+            name=self.root.name,
+        )
+
+    @property
+    def _judge(self) -> tuple[list[str], str]:
+        return self.classes, self.target
+
+    def facts(self, record: Record, labelled: bool = True) -> Item:
+        """What goes with a case into a batch beside its arrays: case_id; target, where the task wants one; which
+        channels the case has (`present`), where some may lack one. Raises UserError."""
+        facts: Item = {"case_id": record.case_id}
+        if labelled and self.target != "mask":
+            facts["target"] = encode(record, self.classes, self.target)
+        if self.missing == "zero":
+            absent = set(record.missing)
+            facts["present"] = torch.tensor([float(i not in absent) for i in range(self.preparation.in_channels)])
+        return facts
 
     def load(self, record: Record, labelled: bool = True) -> tuple[Item, Prepared]:
-        """One case, prepared, with its facts (case_id and, where the task wants it, target). Raises UserError."""
-        mask = labelled and self.target == "mask"
-        image, label = self.preparation.read(record, with_label=mask)
-        if label is not None and (found := integrity.errors(record, image, label, self.classes)):
-            raise UserError("; ".join(found))
-        facts: Item = {"case_id": record.case_id}
-        if labelled and not mask:
-            facts["target"] = encode(record, self.classes, self.target)
-        return facts, self.preparation.prepare(image, label)
+        """One case, whole and prepared, with its facts. Raises UserError."""
+        facts = self.facts(record, labelled)
+        kept = self._kept.get(record.case_id)
+        if kept is None:
+            keeper = self.keeper()
+            packed = keeper.pack(record) if labelled else keeper.pack_image(record)
+            return facts, unpack(InMemory(*packed))  # with the precision of the store, so that outcomes are the same
+        return facts, unpack(kept)
 
     def train_dataloader(self) -> DataLoader[Item]:
         cases = TrainCases(self._cases["train"], self.seed, self.patch_size, self.foreground, self.augmentation)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        order = EpochOrder(len(cases), self.seed, rank, ranks)
-        batch = min(self.batch_size, len(order))
-        return self._loader(cases, batch_size=batch, sampler=order, drop_last=True)
+        draws = order.EpochOrder(len(cases), self.seed, rank, ranks, self._weights())
+        batch = min(self.batch_size, len(draws))
+        return self._loader(cases, batch_size=batch, sampler=draws, drop_last=True)
+
+    def _weights(self) -> list[float] | None:
+        if self.balance is None:
+            return None
+        if self.target == "mask":
+            strata = [[str(value) for value in classes_present(kept.facts)] for _, kept in self._cases["train"]]
+        else:
+            strata = [classes_of(record) for record in self.parts()["train"]]
+        return order.class_weights_of(strata)
 
     def val_dataloader(self) -> DataLoader[Item]:
         cases = self._cases["val"]
@@ -163,12 +231,19 @@ class DataModule(pl.LightningDataModule):
         options |= {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
         return DataLoader(cases, pin_memory=torch.cuda.is_available(), **options)
 
+    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """Images travel from the store through workers to the device in half precision, and are float32 from here on."""
+        if batch["image"].dtype == torch.float16:
+            batch["image"] = batch["image"].float()
+        return batch
+
     def class_counts(self) -> np.ndarray[Any, Any]:
         """Voxels (segmentation) or images a class in the training split, shape (K,); binary: (negative, positive)."""
         counts = np.zeros(len(self.classes))
-        for facts, prepared in self._cases["train"]:
-            if prepared.label is not None:
-                counts += np.bincount(prepared.label.numpy().ravel(), minlength=len(counts))[: len(counts)]
+        for facts, kept in self._cases["train"]:
+            if "voxels" in kept.facts:
+                voxels = kept.facts["voxels"][: len(counts)]
+                counts[: len(voxels)] += voxels
                 continue
             target = facts["target"]
             if self.target == "multilabel":
@@ -187,4 +262,4 @@ class DataModule(pl.LightningDataModule):
         if self.target in ("index", "binary"):
             tally = Counter(str(record.target) for record in parts["train"])
             line += "; training classes " + ", ".join(f"{name} {count}" for name, count in sorted(tally.items()))
-        return line
+        return f"{line}; licence {self.about['licence']}" if "licence" in self.about else line

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import Resize, Spacing, SpatialResample
 from torch import Tensor
 
-from medexp.data.images import read_image, read_label
+from medexp.data.images import read_image, read_label, read_region
 from medexp.data.records import Record
 from medexp.data.formats.scan import Array, Scan
 from medexp.errors import UserError
@@ -40,6 +40,8 @@ class Prepared:
     label: Tensor | None
     affine: Array
     source: Grid
+    box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    missing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,29 @@ class Preparation:
     image_size: Sequence[int] | None = None
     normalize: Callable[[Tensor], Tensor] | None = None
 
+    windows: Sequence[Sequence[float]] | None = None
+    crop_foreground: bool = False
+    label_values: Sequence[int | Sequence[int]] | None = None
+
+    @property
+    def file_channels(self) -> int:
+        return 1 if self.windows else self.in_channels
+
+    def identity(self) -> str:
+        return repr([self.spacing, self.orientation, self.image_size, self.windows, self.label_values, vars(self.normalize) if self.normalize else None])
+
+    def read_label(self, record: Record) -> Scan:
+        scan = read_label(record, spatial_dims=self.spatial_dims)
+        if self.label_values is None:
+            return scan
+        out = np.full_like(scan.array, -1)
+        for index, values in enumerate(self.label_values):
+            out[np.isin(scan.array, values)] = index
+        return Scan(out, scan.affine, scan.spacing)
+
+    def region(self, record: Record) -> Array | None:
+        return read_region(record, spatial_dims=self.spatial_dims)
+
     def __post_init__(self) -> None:
         codes = self.orientation
         if codes is not None and (len(codes) != 3 or any(sum(c in codes for c in pair) != 1 for pair in PAIRS)):
@@ -70,8 +95,8 @@ class Preparation:
 
     def read(self, record: Record, with_label: bool) -> tuple[Scan, Scan | None]:
         """The files of a case as they are. Raises UserError where one cannot be read."""
-        image = read_image(record, spatial_dims=self.spatial_dims, channels=self.in_channels)
-        label = read_label(record, spatial_dims=self.spatial_dims) if with_label else None
+        image = read_image(record, spatial_dims=self.spatial_dims, channels=self.file_channels)
+        label = self.read_label(record) if with_label else None
         return image, label
 
     def prepare(self, image: Scan, label: Scan | None = None) -> Prepared:
@@ -84,6 +109,8 @@ class Preparation:
             turned, _ = self._orient(label.array[None], image.affine)
             kind = torch.uint8 if turned.max() <= 255 else torch.int16
             mask = self._resample(torch.from_numpy(turned), affine, label=True)[0].to(kind).contiguous()
+        if self.windows:
+            plain = torch.cat([((plain - (lv - w / 2)) / w).clip(0, 1) for lv, w in self.windows])
         if np.may_share_memory(plain.numpy(), image.array):
             plain = plain.clone()  # MONAI normalises in place
         if self.normalize is not None:

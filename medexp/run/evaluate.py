@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from medexp import build
@@ -83,7 +84,9 @@ def score(
         if outcome.labels is not None:
             label = data.preparation.read(outcome.record, with_label=True)[1]
             assert label is not None
-            row = scorer.case(outcome.labels, label.array, outcome.prepared.source.spacing)
+            region = data.preparation.region(outcome.record)  # the label is background outside of it already
+            labels = outcome.labels if region is None else np.where(region, outcome.labels, 0)
+            row = scorer.case(labels, label.array, outcome.prepared.source.spacing)
         else:
             assert outcome.target is not None
             row = scorer.case(outcome.probabilities.numpy(), outcome.target.numpy(), ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections import defaultdict
 from pathlib import Path
@@ -14,7 +15,10 @@ import pandas as pd
 from PIL import Image
 
 from medexp import build
-from medexp.data.images import NIFTI, stem, suffix
+from medexp.data import expand
+from medexp.data.formats.part import slice_axis
+from medexp.data.images import DICOM, NIFTI, PLACED, header, stem, suffix
+from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.data.sources.folders import images_below, sorted_unique
 from medexp.errors import UserError
@@ -31,9 +35,10 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     PNG otherwise. Classification: predictions.csv with a probability a class. Returns what was written. Raises UserError.
     """
     cfg = folder.load(run)
-    channels = cfg["dataset"]["in_channels"]
-    records = inputs(source, channels)
     data = build.datamodule(cfg)
+    records = inputs(source, data.preparation.file_channels)
+    if data.times is not None:
+        records = expand.time_points(records, data.preparation.file_channels)
     paths = outputs(records, output, dense=data.target == "mask")
     task = build.task(cfg)
     build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
@@ -62,8 +67,8 @@ def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]
         raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
     paths = {}
     for record in records:
-        ends = NIFTI if suffix(record.files[0]) in NIFTI else (".png",)
-        end = suffix(record.files[0]) if ends is NIFTI else ".png"
+        end = _end(record)
+        ends = NIFTI if end in NIFTI else (end,)
         if single and not output.name.lower().endswith(ends):
             raise UserError(
                 f"--output: {output.name}, but {record.files[0].name} gives a {' or '.join(ends)}; give that or a folder"
@@ -75,11 +80,26 @@ def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]
     return paths
 
 
+def _end(record: Record) -> str:
+    """Suffix of the label map of a case: NIfTI for a volume that has a place in space, PNG for a picture."""
+    path = record.files[0]
+    if suffix(path) in NIFTI:
+        return suffix(path)
+    return ".nii.gz" if suffix(path) in PLACED or path.is_dir() else ".png"
+
+
 def inputs(source: Path, channels: int) -> list[Record]:
-    """Cases of a file or folder. With several channels, files CASE_0000, CASE_0001 ... (nnU-Net's names) are one case."""
+    """Cases of a file or folder: images, or the series of DICOM files in it and in folders below.
+
+    With several channels, files CASE_0000, CASE_0001 ... (nnU-Net's names) are one case.
+    """
     if not source.exists():
         raise UserError(f"--input: {source} does not exist; give an image or a folder of images")
     files = [source] if source.is_file() else images_below(source)
+    if source.is_dir() and all(suffix(path) in DICOM for path in files):
+        from medexp.data.sources.dicom import records as dicom_series
+
+        return dicom_series(source)
     if not files or not suffix(files[0]):
         raise UserError(f"--input: {source} holds no image that can be read")
     groups: dict[str, list[Path]] = defaultdict(list)
@@ -97,20 +117,48 @@ def inputs(source: Path, channels: int) -> list[Record]:
     return sorted_unique(records, source)
 
 
-def _masks(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], paths: dict[str, Path]) -> None:
+def _masks(cfg: dict[str, Any], task: Any, data: DataModule, records: list[Record], paths: dict[str, Path]) -> None:
+    if data.plane is not None:
+        return _stacks(cfg, task, data, records, paths)
+
     def receive(outcome: Outcome) -> None:
         assert outcome.labels is not None
         path = paths[outcome.record.case_id]
-        save_mask(outcome.labels, outcome.record.files[0], path)
+        save_mask(outcome.labels, outcome.record.files[0], path, outcome.prepared.source.affine)
         log.info("%s", path)
 
     infer(cfg, task, data, records, receive, labelled=False)
 
 
-def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path) -> None:
-    """A class map with the geometry of the image it was made from; whole or not at all."""
+def _stacks(cfg: dict[str, Any], task: Any, data: DataModule, records: list[Record], paths: dict[str, Path]) -> None:
+    """Volumes, slice by slice: a map is written once its last slice is there."""
+    assert data.plane is not None
+    for record in records:
+        head = header(record)
+        axis = slice_axis(head.affine, data.plane)
+        labels = np.zeros(head.shape[:3], np.uint8 if len(data.classes) <= 256 else np.uint16)
+
+        def receive(outcome: Outcome, labels: Any = labels, axis: int = axis) -> None:
+            assert outcome.record.slice is not None
+            place = [slice(None)] * 3
+            place[axis] = outcome.record.slice.index  # type: ignore[call-overload]
+            labels[tuple(place)] = outcome.labels
+
+        infer(cfg, task, data, expand.slices([record], data.plane), receive, labelled=False)
+        path = paths[record.case_id]
+        save_mask(labels, record.files[0], path, head.affine)
+        log.info("%s", path)
+
+
+def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path, affine: np.ndarray[Any, Any]) -> None:
+    """A class map with the geometry of the image it was made from (`affine`, and its header where that is NIfTI too);
+    whole or not at all."""
     part = path.with_name(f".part-{path.name}")
-    if suffix(path) in NIFTI:
+    if suffix(path) in NIFTI and suffix(like) not in NIFTI:
+        image = nib.Nifti1Image(labels, affine)
+        image.header.set_xyzt_units("mm")
+        nib.save(image, part)
+    elif suffix(path) in NIFTI:
         source: Any = nib.load(like)
         image = nib.Nifti1Image(labels.reshape(_shape(source.shape, labels)), source.affine)
         for code, place in (
@@ -127,7 +175,7 @@ def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path) -> None:
 
 def _shape(source: Any, labels: np.ndarray[Any, Any]) -> tuple[int, ...]:
     """The source's own shape where it differs by axes of 1 only."""
-    return tuple(source) if int(np.prod(source)) == labels.size else labels.shape
+    return tuple(source) if math.prod(source) == labels.size else labels.shape
 
 
 def _table(cfg: dict[str, Any], task: Any, data: Any, records: list[Record], path: Path) -> Path:

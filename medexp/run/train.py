@@ -32,7 +32,11 @@ def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
 
 def _absolute(cfg: dict[str, Any]) -> None:
     """Paths as they are seen from anywhere: a job may start in another folder."""
-    for node, key in ((cfg, "data_root"), (cfg, "cache_dir"), (cfg["dataset"], "root")):
+    dataset = cfg["dataset"]
+    places = [(cfg, "data_root"), (cfg, "cache_dir"), *((dataset, key) for key in ("root", "store", "exclude"))]
+    if isinstance(dataset.get("split"), dict):
+        places.append((dataset["split"], "file"))
+    for node, key in places:
         if isinstance(node.get(key), str):
             node[key] = str(Path(node[key]).expanduser().absolute())
 

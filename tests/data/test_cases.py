@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from medexp.data.cases import EpochOrder, EvalCases, Item, TrainCases, collate, crop
+from medexp.data.cases import EvalCases, Item, TrainCases, collate, crop
+from medexp.data.order import Draw
+from medexp.data.pack import pack
 from medexp.data.prepare import Grid, Prepared
+from medexp.data.store import InMemory, Kept
 
 GRID = Grid((1, 1, 1), np.eye(4), (1.0, 1.0, 1.0))
 PATCH = (6, 6, 6)
@@ -28,6 +31,10 @@ def case(
     return {"case_id": f"case{index}"}, Prepared(image, label, np.eye(4), GRID)
 
 
+def kept(cases: list[tuple[Item, Prepared]]) -> list[tuple[Item, Kept]]:
+    return [(facts, InMemory(*pack(prepared))) for facts, prepared in cases]
+
+
 def noisy(item: Item, seed: int) -> Item:
     generator = torch.Generator().manual_seed(seed)
     return {**item, "image": item["image"] + torch.rand(item["image"].shape, generator=generator)}
@@ -35,43 +42,21 @@ def noisy(item: Item, seed: int) -> Item:
 
 def train(cases: list[tuple[Item, Prepared]], foreground: float = 0.5, **options: Any) -> TrainCases:
     return TrainCases(
-        cases, **{"seed": 3, "patch_size": PATCH, "foreground": foreground, "augmentation": None, **options}
+        kept(cases), **{"seed": 3, "patch_size": PATCH, "foreground": foreground, "augmentation": None, **options}
     )
-
-
-@pytest.mark.parametrize(("count", "ranks"), [(10, 1), (10, 2), (10, 3), (2, 4), (1, 3)])
-def test_ranks_draw_equally_many_and_together_every_case(count: int, ranks: int) -> None:
-    shards = [list(EpochOrder(count, seed=1, rank=rank, ranks=ranks)) for rank in range(ranks)]
-    assert {len(shard) for shard in shards} == {-(-count // ranks)} == {len(EpochOrder(count, 1, 0, ranks))}
-    drawn = [index for shard in shards for _, index in shard]
-    assert set(drawn) == set(range(count))
-    if count % ranks == 0:
-        assert sorted(drawn) == list(range(count))  # disjoint
-
-
-def test_the_order_is_a_permutation_of_seed_and_epoch_alone() -> None:
-    def order(epoch: int, seed: int = 1) -> list[int]:
-        sampler = EpochOrder(50, seed=seed)
-        sampler.set_epoch(epoch)
-        pairs = list(sampler)
-        assert {at for at, _ in pairs} == {epoch}
-        return [index for _, index in pairs]
-
-    assert sorted(order(0)) == list(range(50))
-    assert order(0) == order(0) != order(1)
-    assert order(0) != order(0, seed=2)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_key_gives_one_item_whatever_the_order_and_the_worker(workers: int) -> None:
     cases = train([case(index) for index in range(4)], augmentation=noisy)
-    keys = [(epoch, index) for epoch in (0, 1) for index in range(4)]
+    keys = [Draw(epoch, index) for epoch in (0, 1) for index in range(4)]
     loader = DataLoader(cases, sampler=keys[::-1], batch_size=1, num_workers=workers, collate_fn=collate)  # type: ignore[arg-type]
     for key, batch in zip(keys[::-1], loader, strict=True):
         alone = train([case(index) for index in range(4)], augmentation=noisy)[key]
         assert torch.equal(batch["image"][0], alone["image"])
         assert torch.equal(batch["label"][0], alone["label"])
-    assert not torch.equal(cases[0, 0]["image"], cases[1, 0]["image"])
+    first, *others = (cases[Draw(*place)]["image"] for place in ((0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 1, 0)))
+    assert not any(torch.equal(first, other) for other in others)  # another epoch, repeat or case: another patch
 
 
 def test_image_and_label_are_cut_at_one_place() -> None:
@@ -80,7 +65,7 @@ def test_image_and_label_are_cut_at_one_place() -> None:
     prepared.image[0] = prepared.label[0]
     cases = train([(facts, prepared)])
     for epoch in range(20):
-        item = cases[epoch, 0]
+        item = cases[Draw(epoch, 0)]
         assert torch.equal(item["image"][0], item["label"][0].float())
         assert item["case_id"] == "case0"
 
@@ -89,7 +74,7 @@ def test_image_and_label_are_cut_at_one_place() -> None:
 def test_a_patch_has_its_size_also_where_the_volume_is_smaller(shape: tuple[int, int, int]) -> None:
     facts, prepared = case(shape=shape)
     for foreground in (0.0, 1.0):
-        item = train([(facts, prepared)], foreground)[0, 0]
+        item = train([(facts, prepared)], foreground)[Draw(0, 0)]
         assert item["image"].shape == (2, *PATCH)
         assert item["label"].shape == (1, *PATCH)
         assert item["label"].dtype == torch.uint8
@@ -97,10 +82,11 @@ def test_a_patch_has_its_size_also_where_the_volume_is_smaller(shape: tuple[int,
 
 
 def test_padding_is_shared_by_both_ends_and_repeats_the_edge_as_the_inferers_do() -> None:
-    item = {"image": torch.full((1, 3, 4), 5.0), "label": torch.ones(1, 3, 4, dtype=torch.uint8)}
-    item["image"][0, 0, 0] = -2.0
-    item["label"][0, 2] = 3
-    patch = crop(item, (6, 4), (0, 0))
+    image, label = np.full((1, 3, 4), 5.0, np.float16), np.ones((1, 3, 4), np.uint8)
+    image[0, 0, 0] = -2.0
+    label[0, 2] = 3
+    patch = crop(InMemory({"image": image, "label": label}, {}), (6, 4), (0, 0))
+    assert patch["image"].dtype == torch.float16
     assert patch["label"][0, :, 0].tolist() == [1, 1, 1, 3, 3, 3]
     assert patch["label"].dtype == torch.uint8
     assert patch["image"][0, :, 0].tolist() == [-2, -2, 5, 5, 5, 5]
@@ -108,7 +94,7 @@ def test_padding_is_shared_by_both_ends_and_repeats_the_edge_as_the_inferers_do(
 
 def test_with_foreground_1_every_patch_shows_a_class_and_a_tiny_one_as_often_as_a_large_one() -> None:
     cases = train([case()], foreground=1.0)
-    seen = [set(cases[epoch, 0]["label"].unique().tolist()) - {0} for epoch in range(200)]
+    seen = [set(cases[Draw(epoch, 0)]["label"].unique().tolist()) - {0} for epoch in range(200)]
     assert all(seen)
     assert 0.35 < np.mean([2 in classes for classes in seen]) < 0.65  # one voxel against 576
 
@@ -120,7 +106,7 @@ def test_foreground_is_the_share_of_patches_placed_on_it(foreground: float) -> N
     prepared.label[:] = 0
     prepared.label[0, 30, 30, 30] = 1
     cases = train([(facts, prepared)], foreground)
-    share = np.mean([bool(cases[epoch, 0]["label"].any()) for epoch in range(200)])
+    share = np.mean([bool(cases[Draw(epoch, 0)]["label"].any()) for epoch in range(200)])
     assert abs(share - foreground) < 0.1
 
 
@@ -128,9 +114,9 @@ def test_a_case_without_foreground_or_label_is_drawn_anywhere() -> None:
     facts, prepared = case()
     assert prepared.label is not None
     prepared.label[:] = 0
-    assert train([(facts, prepared)], foreground=1.0)[0, 0]["label"].max() == 0
+    assert train([(facts, prepared)], foreground=1.0)[Draw(0, 0)]["label"].max() == 0
     bare = Prepared(prepared.image, None, np.eye(4), GRID)
-    assert train([(facts, bare)], foreground=1.0)[0, 0].keys() == {"image", "case_id"}
+    assert train([(facts, bare)], foreground=1.0)[Draw(0, 0)].keys() == {"image", "case_id"}
 
 
 @pytest.mark.parametrize("patch_size", [None, PATCH, (20, 18, 16)])
@@ -138,25 +124,27 @@ def test_what_is_written_into_an_item_does_not_reach_the_case(patch_size: tuple[
     facts, prepared = case()
     assert prepared.label is not None
     image, label = prepared.image.clone(), prepared.label.clone()
-    item = train([(facts, prepared)], patch_size=patch_size)[0, 0]
+    cases = train([(facts, prepared)], patch_size=patch_size)
+    item = cases[Draw(0, 0)]
     item["image"].zero_()
     item["label"].fill_(7)
     item["case_id"] = "other"
-    assert torch.equal(prepared.image, image)
-    assert torch.equal(prepared.label, label)
+    again = cases[Draw(0, 0)]
+    assert set(again["label"].unique().tolist()) <= set(label.unique().tolist())
+    assert torch.equal(torch.from_numpy(cases.cases[0][1].read("image")), image.half())
     assert facts == {"case_id": "case0"}
 
 
 def test_2d_patches() -> None:
-    item = train([case(dims=2)], patch_size=(8, 24))[0, 0]
+    item = train([case(dims=2)], patch_size=(8, 24))[Draw(0, 0)]
     assert item["image"].shape == (2, 8, 24)
 
 
 def test_evaluation_sees_cases_whole_and_in_order() -> None:
-    cases = EvalCases([case(index) for index in range(3)])
+    cases = EvalCases(kept([case(index) for index in range(3)]))
     assert [item["case_id"] for item in map(cases.__getitem__, range(len(cases)))] == ["case0", "case1", "case2"]
     assert cases[1]["image"].shape == (2, 20, 18, 16)
-    assert torch.equal(cases[1]["image"], case(1)[1].image)
+    assert torch.equal(cases[1]["image"], case(1)[1].image.half())
 
 
 def test_collate_stacks_tensors_and_lists_the_rest() -> None:

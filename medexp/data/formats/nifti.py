@@ -10,11 +10,12 @@ import gzip
 import math
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
-from medexp.data.formats.scan import Scan, Unreadable, Wanted, at_time, channel_first, first_line
+from medexp.data.formats.scan import Array, Scan, Unreadable, Wanted, at_time, channel_first, first_line
 
 NIFTI = (".nii", ".nii.gz")
 LARGEST = 64 * 2**30  # bytes of one decompressed file; more is taken for a decompression bomb
@@ -43,6 +44,15 @@ def read_nifti(path: Path, wanted: Wanted) -> Scan:
     voxels = np.asarray(image.dataobj, dtype=None if wanted.label else np.float32)
     spacing = tuple(float(size) for size in nib.affines.voxel_sizes(affine))[: wanted.spatial_dims]
     return Scan(channel_first(at_time(voxels, wanted), wanted), affine, spacing)
+
+
+def nifti_header(path: Path) -> tuple[tuple[int, ...], Array]:
+    """Shape and affine; no voxel is read. Raises Unreadable."""
+    try:
+        image: Any = nib.load(path)
+        return tuple(map(int, image.shape)), np.asarray(image.affine, dtype=np.float64)
+    except Exception as error:  # nibabel raises many kinds for a broken header
+        raise Unreadable(f"is no NIfTI file ({first_line(error)}); copy it again") from None
 
 
 def _bytes(path: Path) -> bytes:

@@ -16,7 +16,8 @@ TIFF = (".tif", ".tiff")
 
 
 def read_picture(path: Path, wanted: Wanted) -> Scan:
-    """Transparency is dropped. A label map's palette entries are its classes. Raises Unreadable."""
+    """Transparency is dropped. A label map's palette entries are its classes, but of a GIF in greys the grey values:
+    GIF stores those by palette, too, in an order of the writer's own. Raises Unreadable."""
     return without_place(_picture(path, wanted.label), wanted)
 
 
@@ -32,6 +33,8 @@ def _picture(path: Path, label: bool) -> Array:
             if frames > 1:
                 raise Unreadable(f"holds {frames} frames where one is expected; save each as a file of its own")
             picture.load()
+            if picture.format == "GIF" and picture.mode == "P" and label and _greys(picture):
+                picture = picture.convert("L")  # type: ignore[assignment]
             if picture.mode in ("P", "PA", "RGBA", "LA", "CMYK", "YCbCr") and not (label and picture.mode == "P"):
                 picture = picture.convert("L" if picture.mode == "LA" else "RGB")  # type: ignore[assignment]
             return np.asarray(picture)
@@ -39,6 +42,25 @@ def _picture(path: Path, label: bool) -> Array:
         raise Unreadable(f"is too large a picture ({error})") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise Unreadable(f"cannot be read as an image ({first_line(error)}); copy it again") from None
+
+
+def _greys(picture: Image.Image) -> bool:
+    """Whether every palette entry that a picture uses is a grey."""
+    palette = np.asarray(picture.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    used = palette[np.unique(np.asarray(picture))]
+    return bool((used == used[:, :1]).all())
+
+
+def tiff_pages(path: Path) -> int:
+    """Pages of a TIFF, by its headers. Raises Unreadable."""
+    try:
+        with tifffile.TiffFile(path) as file:
+            pages = len(file.pages)
+    except Exception as error:  # tifffile raises many kinds for a broken file
+        raise Unreadable(f"cannot be read as TIFF ({first_line(error)}); copy it again") from None
+    if not pages:
+        raise Unreadable("cannot be read as TIFF (it has no page); copy it again")
+    return pages
 
 
 def _tiff(path: Path, spatial_dims: int) -> Array:
@@ -59,6 +81,8 @@ def _tiff(path: Path, spatial_dims: int) -> Array:
         raise
     except Exception as error:  # tifffile raises many kinds for a broken file
         raise Unreadable(f"cannot be read as TIFF ({first_line(error)}); copy it again") from None
+    if spatial_dims == 3 and axes == "YXS":
+        raise Unreadable("is one colour picture where a stack of pages is expected; set dataset.spatial_dims=2")
     colour = max(axes.find("S"), axes.find("C"))
     if colour >= 0 and len(axes) == array.ndim == spatial_dims + 1:
         array = np.moveaxis(array, colour, -1)

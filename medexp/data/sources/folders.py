@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
-from medexp.data.images import suffix
+from medexp.data.images import SUFFIXES
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError
 
@@ -28,10 +29,22 @@ def inside(root: Path, relative: str, where: str) -> Path:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Image files of a folder (not of folders in it), sorted, hidden files left out."""
-    return sorted(
-        path for path in folder.iterdir() if path.is_file() and suffix(path) and not path.name.startswith(".")
-    )
+    """Image files of a folder (not of folders in it), sorted, hidden files left out. The folder is looked at once, not
+    each file: a link that leads nowhere is an image here, and named when it is read."""
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name
+            for entry in entries
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".") and not _is_folder(entry)
+        ]
+    return [folder / name for name in sorted(names)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # links in a circle
+        return False
 
 
 def sorted_unique(found: list[Record], root: Path) -> list[Record]:

@@ -34,15 +34,14 @@ def _classes(folder: Path, root: Path, split: str | None) -> list[Record]:
     classes = [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
     if not classes:
         raise UserError(f"dataset.root: {folder} has no folders; a folder a class is expected, with images in each")
-    empty = [
-        f"{entry}: no image in it (folders in it are not searched)" for entry in classes if not images_below(entry)
-    ]
+    pictures = {entry: images_below(entry) for entry in classes}
+    empty = [f"{entry}: no image in it (folders in it are not searched)" for entry in classes if not pictures[entry]]
     if empty:
         raise Faults(f"{len(empty)} class folders without an image in {folder}; known: {' '.join(SUFFIXES)}", empty)
     return [
-        Record("_".join((*path.parent.relative_to(root).parts, stem(path))), (path,), target=entry.name, split=split)
+        Record(f"{'_'.join(entry.relative_to(root).parts)}_{stem(path)}", (path,), target=entry.name, split=split)
         for entry in classes
-        for path in images_below(entry)
+        for path in pictures[entry]
     ]
 
 

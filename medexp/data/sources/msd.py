@@ -32,7 +32,7 @@ def records(root: Path, *, patient_pattern: str | None = None) -> list[Record]:
             continue  # left behind by macOS archives
         case = stem(image)
         missing += [f"case {case}: {path}: no such file" for path in (image, label) if not path.is_file()]
-        found.append(Record(case, (image,), label, patient_id=_patient(case, patient_pattern)))
+        found.append(Record(case, (image,), label, patient_id=patient(case, patient_pattern)))
     if missing:
         raise Faults(f"{len(missing)} files that {root / 'dataset.json'} names are missing", missing)
     return sorted_unique(found, root)
@@ -53,7 +53,8 @@ def _training(path: Path) -> list[Any]:
     return training
 
 
-def _patient(case: str, pattern: str | None) -> str:
+def patient(case: str, pattern: str | None) -> str:
+    """The patient in a case id: what the group of a regular expression finds. Raises UserError where it finds nothing."""
     if pattern is None:
         return ""
     try:
