@@ -144,15 +144,18 @@ def _verbs(parser: argparse.ArgumentParser) -> None:
     )
     checked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
     checked.add_argument(
-        *("--exclude-bad",),
-        **{"type": Path, "nargs": "?", "const": Path("excluded.txt"), "metavar": "FILE"},
+        "--exclude-bad",
+        type=Path,
+        nargs="?",
+        const=Path("excluded.txt"),
+        metavar="FILE",
         help="write the cases with errors into FILE (default excluded.txt), for dataset.exclude=FILE",
     )
     checked.add_argument("--report", type=Path, metavar="FILE", help="JSON with everything found (default: in the cache)")
 
     planned = add(
         *("plan", "fingerprint a data set and propose spacing, patch size, network ... as a leaf to edit", _plan),
-        "  medexp plan dataset=msd_spleen\n  medexp train dataset=msd_spleen plan=msd_spleen\n  medexp train dataset=msd_spleen plan=auto",
+        "  medexp plan dataset=msd_spleen\n  medexp plan dataset=liver --memory 24 --output conf/plan/liver_24.yaml",
     )
     planned.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
     planned.add_argument("--memory", type=float, default=8.0, metavar="GIB", help="of the GPU (default 8)")

@@ -27,14 +27,14 @@ class Refused(Exception):
 class Entry:
     """One member of an archive; it can be opened until the next one is asked for.
 
-    size: bytes, as the archive says. target: where a link leads (a hard link's is named from the top of the archive; that of
-    a zip's symbolic link is its content). packed: bytes of the archive up to here, roughly.
+    size: bytes, as the archive says. target: where a link leads (a hard link's is named from the top of the archive), None
+    where it is the content (a zip's symbolic link). packed: bytes of the archive up to here, roughly.
     """
 
     name: str
     kind: Kind
     size: int
-    target: str
+    target: str | None
     packed: int
     open: Callable[[], IO[bytes]]
 
@@ -48,7 +48,7 @@ def zip_entries(path: Path) -> Iterator[Entry]:
             name = info.orig_filename.replace(
                 "\\", "/"
             )  # filename is cut at a NUL; some Windows tools write backslashes
-            yield Entry(name, _zip_kind(info, name), info.file_size, "", packed, partial(_open_zip, archive, info))
+            yield Entry(name, _zip_kind(info, name), info.file_size, None, packed, partial(_open_zip, archive, info))
 
 
 def _zip_kind(info: zipfile.ZipInfo, name: str) -> Kind:

@@ -11,6 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+from medexp.data.formats.scan import Unreadable
+from medexp.data.images import voxel_file
 from medexp.data.records import Record
 from medexp.errors import UserError
 
@@ -54,10 +56,20 @@ class Contents:
             raise UserError(f"cache_dir: cannot write to {folder} ({error.strerror}); set MEDEXP_CACHE") from None
 
     def digest(self, path: Path) -> str:
-        """Hash of a file's bytes, or of a folder's files (those directly in it) with their names."""
+        """Hash of a file's bytes (and of the voxels that lie beside a header), or of a folder's files (those directly in it)
+        with their names."""
         if path.is_dir():
             names = sorted(entry.name for entry in os.scandir(path) if entry.is_file())
             return digest_of(*(text for name in names for text in (name, self.digest(path / name))))
+        try:
+            voxels = voxel_file(path)
+        except Unreadable:
+            voxels = path  # reading it will say what is wrong
+        if voxels != path:
+            return digest_of(self._file(path), self._file(voxels))
+        return self._file(path)
+
+    def _file(self, path: Path) -> str:
         name, stat = str(path.absolute()), _stat(path)
         known = self._known.get(name)
         if known is not None and known[0] == stat:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medexp.data.formats import metaimage
 from medexp.data.formats.arrays import IDX, read_idx, read_npz
 from medexp.data.formats.metaimage import METAIMAGE, metaimage_header, read_metaimage
 from medexp.data.formats.nifti import NIFTI, nifti_header, read_nifti
@@ -56,8 +57,14 @@ def header(record: Record) -> Header:
             return Header(*nifti_header(path))
         if suffix(path) in METAIMAGE:
             return Header(*metaimage_header(path))
+        if suffix(path) in NRRD:
+            from medexp.data.formats.nrrd import nrrd_header
+
+            return Header(*nrrd_header(path))
         if path.is_dir() or suffix(path) in DICOM:
-            return _dicom_header(path, record)
+            from medexp.data.formats.dicom import dicom_header
+
+            return Header(*dicom_header(path, None if record.member is None else str(record.member)))
         scan = _read(path, Wanted(3, 1, member=record.member, split=record.split))
         return Header(scan.array.shape[1:], scan.affine)
     except OSError as error:
@@ -66,13 +73,15 @@ def header(record: Record) -> Header:
         raise UserError(_line(record, path, str(error))) from None
 
 
-def _dicom_header(path: Path, record: Record) -> Header:
-    from medexp.data.formats.dicom import read_dicom, time_points
+def voxel_file(path: Path) -> Path:
+    """The file that holds the voxels: another one where a header stands alone (.mhd, .nhdr). Raises Unreadable, OSError."""
+    if path.name.lower().endswith(".mhd"):
+        return metaimage.voxel_file(path)
+    if path.name.lower().endswith(".nhdr"):
+        from medexp.data.formats import nrrd
 
-    times = time_points(path, None if record.member is None else str(record.member))
-    scan = read_dicom(path, Wanted(3, 1, member=record.member, time=0 if times > 1 else record.time))
-    shape = scan.array.shape[1:]
-    return Header((*shape, times) if times > 1 else shape, scan.affine)
+        return nrrd.voxel_file(path)
+    return path
 
 
 def read_image(record: Record, *, spatial_dims: int, channels: int | None = None) -> Scan:
@@ -150,6 +159,8 @@ def _part(path: Path, wanted: Wanted, record: Record) -> Scan:
     """A slice or a window. The neighbours that are read next are parts of the same volume, so it stays in memory."""
     if not path.exists():
         raise Unreadable("no such file")
+    if record.window is not None and suffix(path) in METAIMAGE and record.slice is None:
+        return read_metaimage(path, wanted, record.window)  # voxels elsewhere are not read at all
     with _one_at_a_time:
         scan = _volume(path, path.stat().st_mtime_ns, wanted)
     if record.slice is not None:

@@ -40,8 +40,8 @@ class Keeper:
     folder: Path | None = None
     name: str = ""  # of the data set, for `medexp cache`
 
-    def keep(self, records: Sequence[Record], held: set[str]) -> list[Kept | None]:
-        """The kept cases in order. Without a store those not in `held` are read, checked and let go again (None).
+    def keep(self, records: Sequence[Record], held: set[str]) -> list[Kept]:
+        """The kept cases in order. Without a store the arrays of those not in `held` are let go again.
 
         Raises Faults with every case that cannot be used; what could be prepared stays in the store.
         """
@@ -81,9 +81,9 @@ class Keeper:
         """A case of which nothing but the image is known. Raises UserError where it cannot be read."""
         return pack(self.preparation.prepare(self.preparation.read(record, with_label=False)[0]))
 
-    def _in_memory(self, record: Record, held: set[str]) -> Kept | None:
-        packed = self.pack(record)
-        return InMemory(*packed) if record.case_id in held else None
+    def _in_memory(self, record: Record, held: set[str]) -> Kept:
+        arrays, facts = self.pack(record)
+        return InMemory(arrays if record.case_id in held else {}, facts)
 
     def _prepare(
         self, store: Store, missing: list[tuple[str, Record]], total: int
@@ -118,10 +118,10 @@ def made_by() -> str:
     return digest_of(*(path.read_bytes() for path in sources if path.is_file()), version("monai"), version("torch"))
 
 
-def _all(kept: list[Kept | None], faults: list[str], count: int) -> list[Kept | None]:
+def _all(kept: list[Kept | None], faults: list[str], count: int) -> list[Kept]:
     if faults:
         raise Faults(f"{len(faults)} of {count} cases cannot be used", faults)
-    return kept
+    return [case for case in kept if case is not None]  # without a fault each is there
 
 
 def in_bytes(count: float) -> str:

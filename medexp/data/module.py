@@ -146,37 +146,38 @@ class DataModule(pl.LightningDataModule):
         held = {record.case_id for part in ("train", "val") for record in parts[part]}
         records = [record for part in parts.values() for record in part]
         kept = self.keeper().keep(records, held)
-        facts = {}
-        for record, case in zip(records, kept, strict=True):
-            if case is not None:
-                self._kept[record.case_id] = case
-                facts[record.case_id] = judged(record, CaseFacts.from_json(case.facts["case"]), *self._judge)
-        problems = check_across(self.split or {}, facts, records)
-        if problems:
-            raise Faults(f"{len(problems)} faults across the split of {self.root}", problems)
-        said = [warning for fact in facts.values() for warning in fact.warnings]
-        if said:
-            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
+        self._judge(records, kept)
+        self._kept = {record.case_id: case for record, case in zip(records, kept, strict=True) if "image" in case}
         self._cases = {
             part: [(self.facts(record), self._kept[record.case_id]) for record in parts[part]]
             for part in ("train", "val")
         }
+
+    def _judge(self, records: list[Record], kept: list[Kept]) -> None:
+        """Raises Faults for what is wrong with cases as these records name them, or across the split; says warnings."""
+        facts = {
+            record.case_id: judged(record, CaseFacts.from_json(case.facts["case"]), self.classes, self.target)
+            for record, case in zip(records, kept, strict=True)
+        }
+        problems = [error for fact in facts.values() for error in fact.errors]
+        problems += check_across(self.split or {}, facts, records)
+        if problems:
+            raise Faults(f"{len(problems)} faults in {len(records)} cases of {self.root}", problems)
+        said = [warning for fact in facts.values() for warning in fact.warnings]
+        if said:
+            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
 
     def keeper(self) -> Keeper:
         """What reads, checks and prepares the cases."""
         mask = self.target == "mask"
         return Keeper(
             self.preparation,
-            lambda record, image, label: facts_of(record, image, label, *self._judge),
+            lambda record, image, label: facts_of(record, image, label, self.classes, self.target),
             with_label=mask,
             asked=str(len(self.classes)) if mask else "",
             folder=self.store,
             name=self.root.name,
         )
-
-    @property
-    def _judge(self) -> tuple[list[str], str]:
-        return self.classes, self.target
 
     def facts(self, record: Record, labelled: bool = True) -> Item:
         """What goes with a case into a batch beside its arrays: case_id; target, where the task wants one; which

@@ -29,7 +29,9 @@ LEAST_BATCH = 2
 GPU_SHARE = 0.7
 PROCESS = 0.5  # GiB of a Python process with torch and MONAI, before any training
 LARGEST_IMAGE = {2: 224, 3: 128}  # longest edge that classification is proposed
-CLASSIFIED = {2: 32 * 224.0**2, 3: 4 * 128.0**3}  # voxels a batch of classification in 8 GiB: a rule of thumb
+# Batches of classification, rules of thumb: voxels in 8 GiB, share of the cases, most and least images.
+CLASSIFIED, CLASSIFIED_COVERED = {2: 32 * 224.0**2, 3: 4 * 128.0**3}, 0.1
+CLASSIFIED_MOST, CLASSIFIED_LEAST = 64, 8
 
 
 @dataclass(frozen=True)
@@ -89,14 +91,15 @@ def plan_classification(found: Fingerprint, budget: float = 8.0) -> Plan:
     """Image size, normalisation and batch for classification and regression: no network, no patches.
 
     The size is the median shape, shrunk with its aspect until the longest edge is at most 224 (2D) or 128 (3D) and then
-    rounded to multiples of 8. Batches hold as many voxels as 32 images of 224x224 or 4 of 128^3 for 8 GiB, at most 64
-    images and 5 % of the training cases, at least 2.
+    rounded to multiples of 8. Batches hold as many voxels as 32 images of 224x224 or 4 of 128^3 for 8 GiB, and of
+    smaller images at most 64 and a tenth of the training cases, though 8 where they fit: batch norm wants several.
     """
     dims, median = found.spatial_dims, found.median_shape
     shrink = min(1.0, LARGEST_IMAGE[dims] / max(median))
     size = [round(edge) if shrink == 1 else max(8 * round(edge * shrink / 8), 8) for edge in median]
     fits = max(1, floor(CLASSIFIED[dims] * budget / 8 / prod(size)))
-    batch = min(max(LEAST_BATCH, min(64, fits, round(COVERED * found.cases))), found.cases)
+    wanted = min(CLASSIFIED_MOST, max(CLASSIFIED_LEAST, round(CLASSIFIED_COVERED * found.cases)))
+    batch = min(max(LEAST_BATCH, min(fits, wanted)), found.cases)
     normalize, why_normalize = normalisation(found, crop=False)
     capped = "" if shrink == 1 else f", longest edge at most {LARGEST_IMAGE[dims]}"
     return Plan(
@@ -105,7 +108,7 @@ def plan_classification(found: Fingerprint, budget: float = 8.0) -> Plan:
             "spacing": "image_size decides",
             "image_size": f"median shape {_by(median)} of {found.cases} cases{capped}",
             "normalize": why_normalize,
-            "batch_size": f"at most {COVERED:.0%} of {found.cases} cases, at least {LEAST_BATCH}",
+            "batch_size": f"by image size ({fits} fit), and {CLASSIFIED_COVERED:.0%} of {found.cases} cases",
         },
     )
 

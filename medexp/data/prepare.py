@@ -1,32 +1,27 @@
-"""Deterministic preparation of a case (orientation, spacing, size, intensities) and the way back to the source grid."""
+"""Deterministic preparation of a case (orientation, crop, spacing, size, intensities) and the way back to the source grid."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, replace
+from math import isfinite
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Resize, Spacing, SpatialResample
 from torch import Tensor
 
+from medexp.data.formats.scan import Array, Scan
+from medexp.data.identity import identity
 from medexp.data.images import read_image, read_label, read_region
 from medexp.data.records import Record
-from medexp.data.formats.scan import Array, Scan
+from medexp.data.source_grid import Box, Grid, Way, nonzero_box
 from medexp.errors import UserError
 
+__all__ = ["Grid", "Preparation", "Prepared"]
 PAIRS = ("LR", "PA", "IS")  # ends of the three axes
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Voxel grid in space: shape, affine (4, 4) in mm, spacing in mm of the spatial axes."""
-
-    shape: tuple[int, ...]
-    affine: Array
-    spacing: tuple[float, ...]
+TABLE = 2**16  # label values that lie this close together are looked up in a table
+CHUNK = 2**20  # voxels looked up in one go
 
 
 @dataclass(frozen=True)
@@ -34,23 +29,36 @@ class Prepared:
     """A case as the network sees it, and the grid that it came from.
 
     image: float32 (C, *spatial); label: uint8 (int16 beyond 256 classes) (1, *spatial) or None, on the same grid.
+    box: the part of the oriented source grid that was kept, in its voxels; None where cases are not cropped.
+    missing: channels that the case lacks; they are zero.
     """
 
     image: Tensor
     label: Tensor | None
     affine: Array
     source: Grid
-    box: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    box: Box | None = None
     missing: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done once to every case, before any patch is cut.
+    """What is done once to every case, before any patch is cut. Raises UserError for values that fit no case.
 
     orientation: axis codes ("RAS") of volumes, or None to keep the file's axes; images in 2D keep theirs. spacing: mm a
     voxel, or None to keep the scan's. image_size: voxels to resize to (classification), or None. normalize: a MONAI
-    array transform on (C, *spatial). Raises UserError for values that fit no grid.
+    array transform on (C, *spatial).
+
+    crop_foreground: cuts off what is zero in every channel all around, after orientation (nnU-Net's nonzero crop). What
+    a label map holds there is not trained on, and comes back as background.
+    windows: level and width (HU) of each channel to make of a CT's only one: level - width / 2 becomes 0, level +
+    width / 2 becomes 1, what lies beyond is clipped. After resampling, because what lies between two voxels is a mean of
+    their HU and not of what a window has left of them; before `normalize`.
+    label_values: for each class the value, or values, that stand for it in the label files; None where they are indices.
+
+    A channel that a case lacks is zero once all is done. `normalize` meets a copy of another channel in its place, so
+    that it finds as many channels as ever and no constant one; or, where it says `channel_wise=False` (its statistics
+    are of all channels together), only the channels that are there.
     """
 
     spatial_dims: int
@@ -59,29 +67,10 @@ class Preparation:
     spacing: Sequence[float] | None = None
     image_size: Sequence[int] | None = None
     normalize: Callable[[Tensor], Tensor] | None = None
-
+    _: KW_ONLY
     windows: Sequence[Sequence[float]] | None = None
     crop_foreground: bool = False
     label_values: Sequence[int | Sequence[int]] | None = None
-
-    @property
-    def file_channels(self) -> int:
-        return 1 if self.windows else self.in_channels
-
-    def identity(self) -> str:
-        return repr([self.spacing, self.orientation, self.image_size, self.windows, self.label_values, vars(self.normalize) if self.normalize else None])
-
-    def read_label(self, record: Record) -> Scan:
-        scan = read_label(record, spatial_dims=self.spatial_dims)
-        if self.label_values is None:
-            return scan
-        out = np.full_like(scan.array, -1)
-        for index, values in enumerate(self.label_values):
-            out[np.isin(scan.array, values)] = index
-        return Scan(out, scan.affine, scan.spacing)
-
-    def region(self, record: Record) -> Array | None:
-        return read_region(record, spatial_dims=self.spatial_dims)
 
     def __post_init__(self) -> None:
         codes = self.orientation
@@ -92,102 +81,159 @@ class Preparation:
             if values is not None and (len(values) != self.spatial_dims or not all(value > 0 for value in values)):
                 what = f"{list(values)} is not a positive number for each of {self.spatial_dims} axes"
                 raise UserError(f"dataset.{key}: {what}; mend it, or set it to null")
+        if self.windows is not None:
+            _check_windows(self.windows, self.in_channels)
+        if self.label_values is not None:
+            _check_label_values(self._values)
+
+    @property
+    def file_channels(self) -> int:
+        """Channels of the image files of a case, taken together."""
+        return self.in_channels if self.windows is None else 1
+
+    @property
+    def _values(self) -> list[list[int]]:
+        """Of each class: its values in the label files."""
+        return [list(entry) if isinstance(entry, list | tuple) else [entry] for entry in self.label_values or ()]  # type: ignore[list-item]
+
+    def identity(self) -> str:
+        """All of this as text, for the key of a prepared case. Raises UserError where `normalize` cannot be identified."""
+        spacing = self.spacing and [float(size) for size in self.spacing]
+        size = self.image_size and [int(voxels) for voxels in self.image_size]
+        windows = self.windows and [[float(number) for number in window] for window in self.windows]
+        grid = [self.spatial_dims, self.in_channels, self.orientation, spacing, size, bool(self.crop_foreground)]
+        return identity([grid, windows, self._values]) + identity(self.normalize, "dataset.normalize")
 
     def read(self, record: Record, with_label: bool) -> tuple[Scan, Scan | None]:
-        """The files of a case as they are. Raises UserError where one cannot be read."""
+        """The files of a case: the image as it is, the label map as class indices. Raises UserError where one cannot be read."""
         image = read_image(record, spatial_dims=self.spatial_dims, channels=self.file_channels)
-        label = self.read_label(record) if with_label else None
-        return image, label
+        return image, self.read_label(record) if with_label else None
+
+    def read_label(self, record: Record) -> Scan:
+        """The label map of a case, class indices (*spatial), background outside of its region. Raises UserError."""
+        label = read_label(record, spatial_dims=self.spatial_dims)
+        region, values, array = self.region(record), self._values, label.array
+        if region is not None:
+            if region.shape != array.shape:
+                what = f"field of view {region.shape} differs from label shape {array.shape}"
+                raise UserError(f"case {record.case_id}: {record.region}: {what}; resample one onto the other")
+            array = np.where(region, array, array.dtype.type(values[0][0] if values else 0))
+        if values:
+            classes = _class_indices(array, values)
+            if classes.max(initial=0) == len(values):
+                raise UserError(_unlisted(record, array[classes == len(values)], values))
+            array = classes
+        return replace(label, array=array)
+
+    def region(self, record: Record) -> Array | None:
+        """Where a case is evaluated, boolean (*spatial); None: everywhere. Raises UserError where it cannot be read."""
+        return read_region(record, spatial_dims=self.spatial_dims)
 
     def prepare(self, image: Scan, label: Scan | None = None) -> Prepared:
-        """Image (C, *spatial) and label (*spatial) on one grid, oriented, resampled and normalised; the scans stay as they are."""
+        """Image (C, *spatial) and label (*spatial) on one grid, and the image's intensities; the scans stay as they are."""
         source = Grid(image.array.shape[1:], image.affine, image.spacing)
-        pixels, affine = self._orient(image.array, image.affine)
-        plain, grid = self._resample(torch.from_numpy(pixels), affine, label=False)
+        missing = tuple(image.missing)
+        there = [channel for channel in range(len(image.array)) if channel not in missing]
+        pixels, way = image.array[there] if missing else image.array, self._way(source)
+        if self.crop_foreground:
+            way = replace(way, box=nonzero_box(way.view(pixels)))
+        values = way.image(pixels)
         mask = None
         if label is not None:
-            turned, _ = self._orient(label.array[None], image.affine)
-            kind = torch.uint8 if turned.max() <= 255 else torch.int16
-            mask = self._resample(torch.from_numpy(turned), affine, label=True)[0].to(kind).contiguous()
-        if self.windows:
-            plain = torch.cat([((plain - (lv - w / 2)) / w).clip(0, 1) for lv, w in self.windows])
-        if np.may_share_memory(plain.numpy(), image.array):
-            plain = plain.clone()  # MONAI normalises in place
+            kind = np.uint8 if label.array.dtype == np.uint8 or label.array.max(initial=0) <= 255 else np.int16
+            turned = way.label(label.array[None].astype(kind, copy=False))
+            mask = torch.from_numpy(turned.copy() if np.may_share_memory(turned, label.array) else turned)
+        if self.windows is not None:
+            values = _windowed(values, self.windows)
+        if np.may_share_memory(values, image.array):
+            values = values.copy()  # MONAI normalises in place
+        plain = self._normalized(torch.from_numpy(values), there, missing)
+        return Prepared(plain.contiguous(), mask, way.affine, source, way.box, missing)
+
+    def _way(self, source: Grid, box: Box | None = None) -> Way:
+        return Way(source, self.orientation if self.spatial_dims == 3 else None, box, self.spacing, self.image_size)
+
+    def _normalized(self, plain: Tensor, there: list[int], missing: tuple[int, ...]) -> Tensor:
+        """All channels (C, *spatial), of those that are there."""
+        count, apart = len(there) + len(missing), getattr(self.normalize, "channel_wise", None) is False
+        if missing and not apart:
+            plain = plain[[there.index(channel) if channel in there else 0 for channel in range(count)]]
         if self.normalize is not None:
-            plain = _plain(torch.as_tensor(self.normalize(plain)).float())
-        return Prepared(plain.contiguous(), mask, grid, source)
-
-    def _orient(self, array: Array, affine: Array) -> tuple[Array, Array]:
-        turn = self._turn(affine)
-        if turn is None:
-            return np.ascontiguousarray(array), affine
-        turned = np.moveaxis(nib.orientations.apply_orientation(np.moveaxis(array, 0, -1), turn), -1, 0)
-        return np.ascontiguousarray(turned), affine @ nib.orientations.inv_ornt_aff(turn, array.shape[1:])
-
-    def _turn(self, affine: Array) -> Array | None:
-        if self.orientation is None or self.spatial_dims != 3:
-            return None
-        wanted = nib.orientations.axcodes2ornt(tuple(self.orientation))
-        return np.asarray(nib.orientations.ornt_transform(nib.orientations.io_orientation(affine), wanted))
-
-    def _resample(self, values: Tensor, affine: Array, label: bool) -> tuple[Tensor, Array]:
-        """Values (C, *spatial) at the wanted spacing and size, and their affine."""
-        if self.spacing is None and self.image_size is None:
-            return values, affine
-        # Along the grid's own axes: how the grid lies in space (oblique, or a slice in another plane) is put back after.
-        axes = np.diag([*nib.affines.voxel_sizes(affine), 1.0])
-        tensor = MetaTensor(values.float(), affine=torch.from_numpy(axes))
-        if self.spacing is not None:
-            mode = "nearest" if label else "bilinear"
-            tensor = Spacing(pixdim=tuple(self.spacing), mode=mode, padding_mode="border")(tensor)  # type: ignore[assignment]
-        if self.image_size is not None:
-            tensor = _resize(tensor, tuple(self.image_size), label)
-        moved = np.asarray(tensor.affine, dtype=np.float64)
-        return tensor.as_tensor(), affine @ np.linalg.inv(axes) @ moved
+            normalized = torch.as_tensor(self.normalize(plain)).float()
+            plain = normalized.as_tensor() if isinstance(normalized, MetaTensor) else normalized
+        if missing and apart:
+            full = plain.new_zeros((count, *plain.shape[1:]))
+            full[there] = plain
+            return full
+        if missing:
+            plain[list(missing)] = 0
+        return plain
 
     def labels_on_source(self, probabilities: Tensor, prepared: Prepared) -> Array:
         """Class map (uint8 or uint16, shape of the source) from probabilities (K, *spatial) on the prepared grid.
 
-        Where the grid was resampled, the probabilities are resampled back one class at a time, so that no more than
-        two classes are ever held at full size.
+        Background outside of the box that the case was cropped to. Where the grid was resampled, the probabilities are
+        resampled back, a slab and a class at a time.
         """
-        shape, affine = prepared.source.shape, prepared.source.affine
-        turn = self._turn(affine)
-        if turn is None:
-            return self._arg_max(probabilities, np.linalg.inv(affine) @ prepared.affine, shape)
-        axes = np.argsort(turn[:, 0])
-        oriented = affine @ nib.orientations.inv_ornt_aff(turn, shape)
-        moved = np.linalg.inv(oriented) @ prepared.affine
-        labels = self._arg_max(probabilities, moved, tuple(shape[axis] for axis in axes))
-        wanted = nib.orientations.axcodes2ornt(tuple(self.orientation or ""))
-        back = nib.orientations.ornt_transform(wanted, nib.orientations.io_orientation(affine))
-        return np.ascontiguousarray(nib.orientations.apply_orientation(labels, back))
-
-    def _arg_max(self, probabilities: Tensor, grid: Array, shape: tuple[int, ...]) -> Array:
-        """grid: affine of the probabilities in voxels of the wanted grid, which has `shape`."""
-        classes = probabilities.shape[0]
-        labels = np.zeros(shape, dtype=np.uint8 if classes <= 256 else np.uint16)
-        resampled = self.spacing is not None or self.image_size is not None
-        back = SpatialResample(mode="bilinear", padding_mode="border", dtype=np.float32)
-        best = torch.full(shape, -torch.inf)
-        for index in range(classes):  # a compare a class: arg max over a strided axis is many times slower
-            plane = probabilities[index]
-            if resampled:
-                tensor = MetaTensor(plane[None], affine=torch.from_numpy(grid))
-                plane = _plain(back(tensor, dst_affine=torch.eye(4), spatial_size=shape)[0])
-            labels[(plane > best).numpy()] = index
-            torch.maximum(best, plane, out=best)
-        return labels
+        return self._way(prepared.source, prepared.box).back(probabilities)
 
 
-def _resize(tensor: MetaTensor, size: tuple[int, ...], label: bool) -> MetaTensor:
-    """Shrunk axes are averaged, which keeps what lies between the new voxels; enlarged ones are interpolated."""
-    if label:
-        return Resize(size, mode="nearest-exact")(tensor)  # type: ignore[return-value]  # "nearest" is half a voxel off
-    smaller = tuple(map(min, size, tensor.shape[1:]))
-    shrunk = Resize(smaller, mode="area")(tensor)
-    return Resize(size, mode="trilinear" if len(size) == 3 else "bilinear")(shrunk)  # type: ignore[return-value]
+def _check_windows(windows: Sequence[Sequence[float]], in_channels: int) -> None:
+    for window in windows:
+        if len(window) != 2 or not all(map(isfinite, window)) or window[1] <= 0:
+            raise UserError(f"dataset.windows: {list(window)} is no level and width (HU, above 0), e.g. [40, 80]")
+    if len(windows) != in_channels:
+        seen = f"{len(windows)} windows make {len(windows)} channels, dataset.in_channels is {in_channels}"
+        raise UserError(f"dataset.windows: {seen}; set dataset.in_channels={len(windows)}")
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    return tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
+def _check_label_values(values: list[list[int]]) -> None:
+    together = [value for entry in values for value in entry]
+    odd = [value for value in together if not isinstance(value, int) or isinstance(value, bool)]
+    if odd or not all(values) or not values:
+        seen = f"{odd[0]!r} is no whole number" if odd else "a class has no value"
+        raise UserError(
+            f"dataset.label_values: {seen}; give each class a value of the label files, or a list of values"
+        )
+    twice = sorted({value for value in together if together.count(value) > 1})
+    if twice:
+        raise UserError(f"dataset.label_values: {', '.join(map(str, twice))} stand for several classes; name each once")
+
+
+def _class_indices(array: Array, values: list[list[int]]) -> Array:
+    """For each voxel the index of the list that holds its value; len(values) where none does. uint8 where that fits."""
+    pairs = sorted((value, index) for index, entry in enumerate(values) for value in entry)
+    known, classes = np.array([value for value, _ in pairs]), np.array([index for _, index in pairs])
+    low, high = int(known[0]), int(known[-1])
+    table = np.full(high - low + 3, len(values)) if high - low < TABLE else None  # its ends are for what lies beyond
+    if table is not None:
+        table[known - low + 1] = classes
+    made = np.empty(array.size, dtype=np.uint8 if len(values) < 256 else np.int32)
+    for start in range(0, array.size, CHUNK):
+        part = array.reshape(-1)[start : start + CHUNK].astype(np.int64)
+        if table is not None:
+            made[start : start + CHUNK] = table[part.clip(low - 1, high + 1) - (low - 1)]
+        else:
+            place = np.searchsorted(known, part).clip(max=len(known) - 1)
+            made[start : start + CHUNK] = np.where(known[place] == part, classes[place], len(values))
+    return made.reshape(array.shape)
+
+
+def _unlisted(record: Record, outside: Array, values: list[list[int]]) -> str:
+    """What to say of voxels whose values stand for no class."""
+    pairs = list(zip(*map(np.ndarray.tolist, np.unique(outside, return_counts=True)), strict=True))
+    listed = ", ".join(f"{value} ({count} voxels)" for value, count in pairs[:5])
+    listed += f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
+    allowed = ", ".join(str(value) for entry in values for value in entry)
+    what = f"label values {listed} are outside of {allowed} (dataset.label_values); list them or mend the file"
+    return f"case {record.case_id}: {record.label}: {what}"
+
+
+def _windowed(values: Array, windows: Sequence[Sequence[float]]) -> Array:
+    """(1, *spatial) in HU to (windows, *spatial), each 0 to 1."""
+    made = np.empty((len(windows), *values.shape[1:]), dtype=np.float32)
+    for channel, (level, width) in zip(made, windows, strict=True):
+        np.subtract(values[0], level - width / 2, out=channel)
+        channel /= width
+        np.clip(channel, 0, 1, out=channel)
+    return made

@@ -124,7 +124,7 @@ def resample_nearest(values: Array, axes: Sequence[Axis]) -> Array:
 
 def interpolate(values: Array, taps: Sequence[Taps | None]) -> Array:
     """Float32 (C, *spatial) along each axis that has taps, in the order that costs least."""
-    values = np.ascontiguousarray(values, dtype=np.float32)
+    values = _contiguous(np.asarray(values, dtype=np.float32))
     sizes = [None if tap is None else (tap.old, len(tap.lower)) for tap in taps]
     for axis in _cheapest(sizes):
         tap = taps[axis]
@@ -187,7 +187,7 @@ def resize_linear(values: Array, size: Sequence[int]) -> Array:
 
     Shrunk axes are averaged, which keeps what lies between the new voxels; enlarged ones are interpolated.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(values))[None]
+    tensor = torch.from_numpy(_contiguous(values))[None]
     smaller = tuple(map(min, size, tensor.shape[2:]))
     if smaller != tensor.shape[2:]:
         tensor = F.interpolate(tensor, smaller, mode="area")
@@ -210,5 +210,13 @@ def _picked(values: Array, indices: Sequence[Array | None]) -> Array:
         None if index is None else (size, len(index)) for size, index in zip(values.shape[1:], indices, strict=True)
     ]
     for axis in _cheapest(sizes):
-        values = np.take(values, indices[axis], axis=axis + 1, mode="clip")  # type: ignore[arg-type]
-    return np.ascontiguousarray(values)
+        index = indices[axis]
+        assert index is not None
+        values = np.take(values, index, axis=axis + 1, mode="clip")
+    return _contiguous(values)
+
+
+def _contiguous(values: Array) -> Array:
+    """In the order of C, with strides that torch takes: numpy overlooks a negative one along an axis of one voxel."""
+    values = np.ascontiguousarray(values)
+    return values.copy() if min(values.strides) < 0 else values

@@ -1,66 +1,166 @@
-"""The way back: a class map on the grid of the file, from class probabilities on the prepared grid."""
+"""From the voxel grid of a file to the prepared one, and the way back for what a network says of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
 
+import nibabel as nib
 import numpy as np
 import torch
 from torch import Tensor
 
 from medexp.data.formats.scan import Array
-from medexp.data.resample import Axis, Taps, interpolate
+from medexp.data.resample import (
+    Axis,
+    Taps,
+    interpolate,
+    resample_linear,
+    resample_nearest,
+    resize_linear,
+    resize_nearest,
+    size_axes,
+    spacing_axes,
+)
 
-SLAB = 2**19  # voxels worked on at a time: a few arrays of that size stay in the processor's cache
+SLAB = 2**19  # voxels worked on at a time on the way back: a few arrays of that size stay in the processor's cache
+Box = tuple[tuple[int, ...], tuple[int, ...]]  # first voxel along each axis, and the one after the last
 
 
-def map_type(classes: int) -> type[np.uint8] | type[np.uint16]:
-    """The type of a class map."""
-    return np.uint8 if classes <= 256 else np.uint16
+@dataclass(frozen=True)
+class Grid:
+    """Voxel grid in space: shape, affine (4, 4) in mm, spacing in mm of the spatial axes."""
+
+    shape: tuple[int, ...]
+    affine: Array
+    spacing: tuple[float, ...]
 
 
-def write_classes(probabilities: Tensor, axes: Sequence[Axis], into: Array) -> None:
-    """Writes the most probable class of every voxel, the first one where several are, to `into`.
+@dataclass(frozen=True)
+class Way:
+    """What leads from a source grid to a prepared one: its axes turned, cut to a box, resampled one by one.
 
-    probabilities: (K, *spatial), on the new grid of `axes`; into: (*old grid of `axes`), any view. The volume is gone
-    through in slabs along its first axis, and in each class after class, so that what is held at a time depends neither
-    on the size of the volume nor on the number of classes.
+    orientation: axis codes of volumes, None to keep the axes (as 2D images do). box: what is kept of the turned grid, in
+    its voxels. spacing: mm a voxel, size: voxels; None to keep them. An oblique grid stays as oblique as it is.
     """
-    back = [axis.back() for axis in axes]
-    seen = tuple(axis.old for axis in back)
-    if tuple(probabilities.shape[1:]) != seen or tuple(axis.new for axis in back) != into.shape:
-        raise ValueError(f"probabilities of shape {tuple(probabilities.shape)} do not lie on the prepared grid {seen}")
-    taps = [None if axis.same else Taps.of(axis) for axis in back]
-    rows = max(SLAB * into.shape[0] // max(into.size, 1), 1)
-    starts = range(0, into.shape[0], rows)
+
+    source: Grid
+    orientation: str | None = None
+    box: Box | None = None
+    spacing: Sequence[float] | None = None
+    size: Sequence[int] | None = None
+
+    def view(self, array: Array) -> Array:
+        """(C, *spatial) of the source, turned and cut: a view."""
+        if self._turn is not None:
+            array = np.moveaxis(nib.orientations.apply_orientation(np.moveaxis(array, 0, -1), self._turn), -1, 0)
+        if self.box is None:
+            return array
+        return array[(slice(None), *(slice(start, stop) for start, stop in zip(*self.box, strict=True)))]
+
+    def image(self, array: Array) -> Array:
+        """(C, *spatial) of the source, float32 on the prepared grid; it may share memory with `array`."""
+        values = resample_linear(self.view(array), self._steps[0])
+        return values if self.size is None else resize_linear(values, self.size)
+
+    def label(self, array: Array) -> Array:
+        """(C, *spatial) of the source, in its own type on the prepared grid; it may share memory with `array`."""
+        values = resample_nearest(self.view(array), self._steps[0])
+        return values if self.size is None else resize_nearest(values, self.size)
+
+    @property
+    def affine(self) -> Array:
+        """Of the prepared grid (4, 4)."""
+        turned = nib.orientations.inv_ornt_aff(self._turn, self.source.shape) if self._turn is not None else np.eye(4)
+        moved = np.eye(4)
+        for index, axis in enumerate(self._axes):
+            moved[index, index], moved[index, 3] = axis.scale, axis.offset + (self.box[0][index] if self.box else 0)
+        return np.asarray(self.source.affine @ turned @ moved)
+
+    def back(self, probabilities: Tensor) -> Array:
+        """Class map (uint8, uint16 beyond 256 classes), shape of the source, from probabilities (K, *spatial) on the
+        prepared grid. Background outside of the box. Raises ValueError where they lie on another grid."""
+        labels = np.zeros(self.source.shape, dtype=np.uint8 if len(probabilities) <= 256 else np.uint16)
+        seen = tuple(axis.new for axis in self._axes)
+        if tuple(probabilities.shape[1:]) != seen:
+            raise ValueError(
+                f"probabilities of shape {tuple(probabilities.shape)} do not lie on the prepared grid {seen}"
+            )
+        _write_classes(probabilities, [axis.back() for axis in self._axes], self.view(labels[None])[0])
+        return labels
+
+    @cached_property
+    def _turn(self) -> Array | None:
+        if self.orientation is None:
+            return None
+        wanted = nib.orientations.axcodes2ornt(tuple(self.orientation))
+        return np.asarray(nib.orientations.ornt_transform(nib.orientations.io_orientation(self.source.affine), wanted))
+
+    @cached_property
+    def _steps(self) -> tuple[tuple[Axis, ...], tuple[Axis, ...]]:
+        """The axes at the wanted spacing on those of the turned and cut scan, and of the wanted size on those."""
+        order = range(len(self.source.shape)) if self._turn is None else np.argsort(self._turn[:, 0])
+        shape = [self.source.shape[axis] for axis in order]
+        if self.box is not None:
+            shape = [stop - start for start, stop in zip(*self.box, strict=True)]
+        spacing = [self.source.spacing[axis] for axis in order]
+        spaced = spacing_axes(shape, spacing, self.spacing or spacing)
+        reached = [axis.new for axis in spaced]
+        return spaced, size_axes(reached, self.size or reached)
+
+    @cached_property
+    def _axes(self) -> list[Axis]:
+        return [one.then(two) for one, two in zip(*self._steps, strict=True)]
+
+
+def nonzero_box(values: Array) -> Box:
+    """The smallest box that holds every voxel of (C, *spatial) that is not zero in every channel; the whole image where
+    all are. nnU-Net crops alike (Isensee et al. 2021)."""
+    whole, start, stop = values.shape[1:], [], []
+    for axis in range(1, values.ndim):  # from outside inwards: what is inside is never looked at
+        slabs = np.moveaxis(values, axis, 0)
+        first = next((index for index, slab in enumerate(slabs) if slab.any()), None)
+        if first is None:
+            return (0,) * len(whole), tuple(whole)
+        last = next(index for index in range(len(slabs) - 1, -1, -1) if slabs[index].any())
+        start.append(first)
+        stop.append(last + 1)
+        values = np.moveaxis(slabs[first : last + 1], 0, axis)
+    return tuple(start), tuple(stop)
+
+
+def _write_classes(probabilities: Tensor, axes: Sequence[Axis], into: Array) -> None:
+    """Writes the most probable class of every voxel, the first one where several are, to the view `into` (*spatial).
+
+    axes: those of `into` on those of the probabilities (K, *spatial). The volume is gone through in slabs along its
+    first axis, and in each class after class, so that what is held at a time depends neither on the size of the volume
+    nor on the number of classes.
+    """
+    taps = [None if axis.same else Taps.of(axis) for axis in axes]
+    rows = max(SLAB * len(into) // max(into.size, 1), 1)
+    starts = range(0, len(into), rows)
 
     def write(start: int) -> None:
-        stop = min(start + rows, into.shape[0])
-        first = taps[0]
+        stop, first = min(start + rows, len(into)), taps[0]
         needed, part = (slice(start, stop), None) if first is None else first.part(start, stop)
         into[start:stop] = _most_probable(probabilities[:, needed], [part, *taps[1:]])
 
-    threads = min(torch.get_num_threads(), len(starts))
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(write, starts))
-    else:
-        for start in starts:
-            write(start)
+    with ThreadPoolExecutor(max(min(torch.get_num_threads(), len(starts)), 1)) as pool:
+        list(pool.map(write, starts))
 
 
 def _most_probable(slab: Tensor, taps: Sequence[Taps | None]) -> Array:
     """Arg max over the classes of a slab (K, *spatial), interpolated. A compare a class: over a strided axis torch's and
     numpy's arg max take many times as long."""
-    classes = slab.shape[0]
-    first = _float(slab[0])
+    first = _array(slab[0])
     best = interpolate(first[None], taps)[0]
     best = best.copy() if np.may_share_memory(best, first) else best  # the caller's probabilities stay as they are
-    labels = np.zeros(best.shape, dtype=map_type(classes))
-    for index in range(1, classes):
-        plane = _float(slab[index])
-        if plane.max() <= best.min():  # nowhere above what there is, and nothing between its voxels is above them
+    labels = np.zeros(best.shape, dtype=np.uint8 if len(slab) <= 256 else np.uint16)
+    for index in range(1, len(slab)):
+        plane = _array(slab[index])
+        if plane.max() <= best.min():  # then nothing between its voxels is above what there is, either
             continue
         value = interpolate(plane[None], taps)[0]
         np.copyto(labels, index, where=value > best, casting="unsafe")
@@ -68,5 +168,5 @@ def _most_probable(slab: Tensor, taps: Sequence[Taps | None]) -> Array:
     return labels
 
 
-def _float(plane: Tensor) -> Array:
+def _array(plane: Tensor) -> Array:
     return np.asarray(plane.float().numpy())

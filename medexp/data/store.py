@@ -37,7 +37,8 @@ class Damaged(Exception):
 class Kept(Protocol):
     """A prepared case, wherever it is kept: `facts` is JSON, arrays are read a part at a time."""
 
-    facts: dict[str, Any]
+    @property
+    def facts(self) -> dict[str, Any]: ...
 
     def shape(self, name: str) -> tuple[int, ...]: ...
 
@@ -195,8 +196,8 @@ def open_entry(path: Path) -> Entry:
     return Entry(path, arrays, head["facts"])
 
 
-def verify_entry(path: Path) -> str | None:
-    """What is wrong with an entry, read to its last byte; None where nothing is."""
+def verify_entry(path: Path) -> str:
+    """What is wrong with an entry, read to its last byte; "" where nothing is."""
     try:
         entry = open_entry(path)
         with path.open("rb") as file:
@@ -204,8 +205,8 @@ def verify_entry(path: Path) -> str | None:
             head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         sound = _digest({name: entry.read(name) for name in entry.arrays}) == head["digest"]
     except (OSError, Damaged, ValueError, KeyError) as error:
-        return str(error)
-    return None if sound else "its arrays are not those that were written"
+        return str(error) or type(error).__name__
+    return "" if sound else "its arrays are not those that were written"
 
 
 def _digest(arrays: Arrays) -> str:

@@ -131,7 +131,7 @@ class _Writer:
         elif entry.kind == "file":
             self._file(entry, self.into.joinpath(*parts))
         else:
-            target = entry.target or _content(entry)
+            target = _content(entry) if entry.target is None else entry.target
             self.links.append((entry.name, entry.kind == "hardlink", target))
             self.places.add(parts)
 

@@ -28,17 +28,19 @@ def cache(action: str, older_than: float | None, everything: bool, folder: Path 
     """Lists, verifies or prunes. Returns 0; raises Faults where entries are damaged."""
     from medexp.data.store import Store
 
-    place = (folder or default()) / "cases"
+    root = folder or default()
+    place = root / "cases"
     if not place.is_dir():
         _say(f"the store is empty: {place}")
         return 0
     store = Store(place)
     held = [look(path) for path in store.files()]
+    facts = sorted((root / "facts").glob("??/*.json"))  # what `check` and `plan` know of files, by content
     if action == "verify":
         return verify(held)
     if action == "prune":
-        return prune(held, store.leftovers(), older_than, everything)
-    show(held, place)
+        return prune(held, store.leftovers(), facts, older_than, everything)
+    show(held, facts, place)
     return 0
 
 
@@ -62,7 +64,7 @@ def look(path: Path) -> Held:
         return Held(path, "?", stat.st_size, stat.st_mtime, False, str(error) or type(error).__name__)
 
 
-def show(held: list[Held], place: Path) -> None:
+def show(held: list[Held], facts: list[Path], place: Path) -> None:
     """A table: a row a data set."""
     from rich.console import Console
     from rich.table import Table
@@ -78,7 +80,9 @@ def show(held: list[Held], place: Path) -> None:
         old = sum(not entry.current for entry in entries)
         table.add_row(name, str(len(entries)), in_bytes(sum(entry.size for entry in entries)), used, str(old))
     table.add_section()
-    table.add_row("all", str(len(held)), in_bytes(sum(entry.size for entry in held)), "", "")
+    noted = sum(path.stat().st_size for path in facts)
+    table.add_row("facts of checked cases", str(len(facts)), in_bytes(noted), "", "")
+    table.add_row("all", "", in_bytes(noted + sum(entry.size for entry in held)), "", "")
     Console(highlight=False).print(table)
 
 
@@ -95,8 +99,11 @@ def verify(held: list[Held]) -> int:
     return 0
 
 
-def prune(held: list[Held], leftovers: list[Path], older_than: float | None, everything: bool) -> int:
-    """Removes what is damaged, half written, made by other versions of medexp, or not used for `older_than` days."""
+def prune(
+    held: list[Held], leftovers: list[Path], facts: list[Path], older_than: float | None, everything: bool
+) -> int:
+    """Removes what is damaged, half written, made by other versions of medexp, or not used for `older_than` days; facts
+    by their age alone."""
     from medexp.data.keep import in_bytes
     from medexp.data.parallel import attempt
     from medexp.data.store import verify_entry
@@ -109,10 +116,12 @@ def prune(held: list[Held], leftovers: list[Path], older_than: float | None, eve
     rest = [entry for entry in held if entry.path not in leaving]
     faults, _ = attempt(rest, lambda entry: verify_entry(entry.path), "verifying")
     gone += [entry for entry, fault in zip(rest, faults, strict=True) if fault]
-    size = sum(entry.size for entry in gone) + sum(path.stat().st_size for path in leftovers)
-    for path in [entry.path for entry in gone] + leftovers:
+    old = [path for path in facts if everything or path.stat().st_mtime < limit]
+    size = sum(entry.size for entry in gone) + sum(path.stat().st_size for path in leftovers + old)
+    for path in [entry.path for entry in gone] + leftovers + old:
         path.unlink(missing_ok=True)
-    _say(f"removed {len(gone)} of {len(held)} entries and {len(leftovers)} half-written files: {in_bytes(size)}")
+    half = f"{len(leftovers)} half-written files and facts of {len(old)} files"
+    _say(f"removed {len(gone)} of {len(held)} entries, {half}: {in_bytes(size)}")
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-VERBS = ("train", "evaluate", "predict", "check", "list", "completion")
+VERBS = ("train", "evaluate", "predict", "check", "plan", "fetch", "cache", "bench", "list", "completion")
 
 SCRIPTS = {
     "bash": """_medexp() {
@@ -42,7 +42,12 @@ def candidates(words: list[str]) -> list[str]:
         return [name for name in SCRIPTS if name.startswith(word)]
     if verb == "list":
         return [name for name in paths.groups() if name.startswith(word)]
-    if verb not in ("train", "check"):
+    if verb == "fetch":
+        return [name for name in paths.options("dataset") if name.startswith(word)]
+    if verb in ("cache", "bench"):
+        choices = {"cache": ("list", "verify", "prune"), "bench": ("data",)}[verb]
+        return [name for name in choices if name.startswith(word)]
+    if verb not in ("train", "check", "plan"):
         return []
     group, equals, typed = word.partition("=")
     if not equals:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from medexp.config import compose
+from medexp.config import compose, paths
 from medexp.errors import UserError
 from medexp.run import folder
 
@@ -20,8 +19,11 @@ if TYPE_CHECKING:
     from medexp.data.fingerprint import Fingerprint
     from medexp.data.plan import Plan
 
-log = logging.getLogger(__name__)
 AUTO = "plan=auto"
+CLASSIFIER = {
+    **{"task": "classification", "model": "resnet18", "loss": "cross_entropy"},
+    **{"augmentation": "light", "inferer": "simple"},
+}
 MEMORY = 8.0  # GiB, as nnU-Net's plans; `medexp plan --memory` for another
 
 
@@ -44,7 +46,7 @@ def plan(overrides: list[str], memory: float = MEMORY, output: Path | None = Non
         )
     cfg = _config(overrides)
     found, proposal = proposed(cfg, memory)
-    use = shlex.join(["medexp", "train", *overrides, f"plan={path.stem}"])
+    use = shlex.join(["medexp", "train", *_recipe(overrides, cfg), f"plan={path.stem}"])
     made = shlex.join(["medexp", "plan", *overrides, "--memory", f"{memory:g}"])
     _write(path, leaf(found, proposal, f"{memory:g} GiB: {use}", made))
     numbers = Path(cfg["cache_dir"]) / "fingerprints" / f"{path.stem}.json"
@@ -74,8 +76,17 @@ def automatic(overrides: list[str]) -> Iterator[Path | None]:
     with TemporaryDirectory(prefix="medexp_plan_") as place:
         path = Path(place) / "plan" / "auto.yaml"
         _write(path, text)
-        log.info("plan=auto, from %d training cases: %s", found.cases, proposal.dataset)
+        _say(found, proposal)
         yield Path(place)
+
+
+def _say(found: Fingerprint, proposal: Plan) -> None:
+    """One line on stderr: nobody sees the leaf of plan=auto, but config.yaml of the run has its values."""
+    from rich.console import Console
+
+    values = ", ".join(f"{key} {_flow(value)}" for key, value in proposal.dataset.items() if key != "normalize")
+    line = f"{AUTO}, from {found.cases} training cases: {values}"
+    Console(stderr=True, highlight=False, soft_wrap=True, markup=False).print(line)
 
 
 def proposed(cfg: dict[str, Any], memory: float) -> tuple[Fingerprint, Plan]:
@@ -109,12 +120,27 @@ def _config(overrides: list[str]) -> dict[str, Any]:
     cfg = compose.compose(overrides)
     if cfg.dataset.get("provides") == "class" and cfg.task.get("target") == "mask":
         cfg = compose.compose([*overrides, "task=classification"])
-    if "image_size" in cfg.dataset and OmegaConf.is_missing(cfg.dataset, "image_size"):
+    if OmegaConf.is_missing(cfg.dataset, "image_size"):
         cfg.dataset.image_size = None
     resolved = compose.resolve(cfg)
+    if "_target_" not in resolved["dataset"]:
+        raise UserError("dataset: is left out; name one, e.g. dataset=msd_spleen (`medexp list dataset`)")
     _absolute(resolved)
     allowed(resolved, "config")
     return resolved
+
+
+def _recipe(overrides: list[str], cfg: dict[str, Any]) -> list[str]:
+    """The overrides, with what a training needs beside the data set: an experiment of its name, or parts that fit it."""
+    if any(word.startswith("experiment=") for word in overrides):
+        return overrides
+    named = {name.rsplit("/", 1)[-1]: name for name in paths.options("experiment")}
+    for index, word in enumerate(overrides):
+        if word.startswith("dataset=") and (name := named.get(word.removeprefix("dataset="))):
+            return [*overrides[:index], f"experiment={name}", *overrides[index + 1 :]]
+    given = {word.split("=", 1)[0] for word in overrides}
+    parts = {} if cfg["task"]["target"] == "mask" else CLASSIFIER
+    return [*overrides, *(f"{key}={value}" for key, value in parts.items() if key not in given)]
 
 
 def _name(overrides: list[str]) -> str:
@@ -141,12 +167,14 @@ def leaf(found: Fingerprint, proposal: Plan, headline: str, made: str, network: 
         gpu = f"{proposal.memory:.1f} GiB on a GPU in 16-bit mixed precision (trainer=gpu)"
         lines += [f"# A training step takes about {gpu}, or {proposal.ram:.1f} GiB of RAM on a CPU in 32 bits"]
     lines += [f"# {line}" for line in _facts(found)]
-    lines += ["defaults:"]
+    chosen = []
+    if "normalize" in proposal.dataset:
+        chosen += ["  - /dataset/_other_normalize@dataset  # forgets the data set's own, before the one below"]
     if net is not None:
-        lines += ["  - override /model: dynunet"]
+        chosen += ["  - override /model: dynunet"]
     if proposal.network is not None:
-        lines += ["  - override /inferer: sliding_window  # windows of the patch size"]
-    lines += ["  - /dataset/_other_normalize@dataset  # forgets the data set's own, before the one below"]
+        chosen += ["  - override /inferer: sliding_window  # windows of the patch size"]
+    lines += ["defaults:", *chosen] if chosen else []
     lines += ["dataset:", *(_entry(key, value, proposal.why.get(key, "")) for key, value in proposal.dataset.items())]
     if net is not None:
         strides, kernels = ([_short(one) for one in stages] for stages in (net.strides, net.kernel_size))

@@ -99,7 +99,8 @@ def inputs(source: Path, channels: int) -> list[Record]:
     if source.is_dir() and all(suffix(path) in DICOM for path in files):
         from medexp.data.sources.dicom import records as dicom_series
 
-        return dicom_series(source)
+        if series := dicom_series(source):
+            return series
     if not files or not suffix(files[0]):
         raise UserError(f"--input: {source} holds no image that can be read")
     groups: dict[str, list[Path]] = defaultdict(list)

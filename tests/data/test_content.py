@@ -101,3 +101,14 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cache_dir: cannot write to"):
         Contents(tmp_path / "file" / "cache")
+
+
+def test_the_voxels_beside_a_header_count(tmp_path: Path) -> None:
+    head = "NDims = 3\nDimSize = 2 2 2\nElementType = MET_UCHAR\nElementDataFile = {}.raw\n"
+    for name, voxels in (("a", b"01234567"), ("b", b"01234560")):
+        (tmp_path / f"{name}.mhd").write_text(head.format("v"))
+        (tmp_path / f"{name}").mkdir()
+        (tmp_path / name / "scan.mhd").write_text(head.format("v"))
+        (tmp_path / name / "v.raw").write_bytes(voxels)
+    contents = Contents(tmp_path / "cache")
+    assert contents.digest(tmp_path / "a" / "scan.mhd") != contents.digest(tmp_path / "b" / "scan.mhd")

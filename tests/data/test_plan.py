@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import prod
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 from monai.networks.nets import DynUNet
 from monai.transforms import ScaleIntensityRange
 
-from medexp.data.fingerprint import Channel, ClassVolume, Fingerprint, Foreground
+from medexp.data.facts import measured
+from medexp.data.fingerprint import Channel, ClassVolume, Fingerprint, Foreground, fingerprint
+from medexp.data.images import read_image, read_label
 from medexp.data.plan import GPU_SHARE, Plan, normalisation, plan_classification, plan_segmentation, target_spacing
+from medexp.data.records import Record
 from medexp.errors import UserError
 from medexp.transforms.normalize import ClipZScore
 
@@ -207,9 +211,30 @@ def test_images_of_classes_are_resized_to_the_median_within_bounds(shape: tuple[
 
 def test_batches_of_classification_follow_images_and_cases() -> None:
     assert plan_classification(found((64, 64), cases=5000)).dataset["batch_size"] == 64
-    assert plan_classification(found((64, 64), cases=100)).dataset["batch_size"] == 5
+    assert plan_classification(found((64, 64), cases=390)).dataset["batch_size"] == 39
+    assert plan_classification(found((64, 64), cases=50)).dataset["batch_size"] == 8
+    assert plan_classification(found((64, 64), cases=5)).dataset["batch_size"] == 5
+    assert plan_classification(found((128, 128, 128), cases=50)).dataset["batch_size"] == 4
     assert plan_classification(found((224, 224), cases=5000)).dataset["batch_size"] == 32
     assert plan_classification(found((128, 128, 128), cases=5000), 16).dataset["batch_size"] == 8
+
+
+@pytest.mark.real_data
+def test_a_spleen_ct_is_windowed_as_nnunet_windows_the_spleen(real_data: Callable[[str], Path]) -> None:
+    """nnU-Net's window of Task09, of 41 cases: -41 to 176 HU, mean 99.3, deviation 39.5. This is one of them."""
+    root = real_data("msd_task09_spleen_crop")
+    label = root / "derivatives/labels/sub-spleen2/ct/sub-spleen2_ct_seg-manual.nii.gz"
+    record = Record("spleen2", (root / "sub-spleen2/ct/sub-spleen2_ct.nii.gz",), label)
+    facts = measured(read_image(record, spatial_dims=3, channels=1), read_label(record, spatial_dims=3))
+    spleen = fingerprint({"spleen2": facts}, ["background", "spleen"], "RAS")
+    plan = plan_segmentation(spleen, 2)
+    node = plan.dataset["normalize"]
+    assert node["_target_"].endswith("ClipZScore")
+    assert -100 < node["low"][0] < 20 < 150 < node["high"][0] < 300
+    assert 60 < node["mean"][0] < 160
+    assert plan.dataset["spacing"] == pytest.approx([0.795, 0.795, 5.0], abs=1e-3)
+    assert plan.network is not None
+    assert plan.network.kernel_size[0] == (3, 3, 1)
 
 
 @settings(max_examples=40, deadline=None)

@@ -111,10 +111,10 @@ def test_a_file_cut_short_counts_as_absent_and_is_made_again(tmp_path: Path, kee
     path = store.ensure(KEY, lambda: (arrays(), {})).path
     path.write_bytes(path.read_bytes()[:keep])
     assert store.find(KEY) is None
-    assert verify_entry(path) is not None
+    assert verify_entry(path)
     again = store.ensure(KEY, lambda: (arrays(), {}))
     np.testing.assert_array_equal(again.read("label"), arrays()["label"])
-    assert verify_entry(path) is None
+    assert not verify_entry(path)
 
 
 def test_a_flipped_bit_is_found_by_verifying(tmp_path: Path) -> None:

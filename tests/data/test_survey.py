@@ -14,6 +14,7 @@ from PIL import Image
 
 from medexp.data import facts as facts_module
 from medexp.data.facts import CaseFacts
+from medexp.data.integrity import twins
 from medexp.data.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources import msd, table, voc
@@ -179,3 +180,11 @@ def test_the_two_bad_boxes_of_bccd_are_named(real_data: Callable[[str], Path]) -
         "BloodImage_00338.jpg: box 13 'RBC' is a single pixel (row 336, column 503): its corners coincide",
         "BloodImage_00343.jpg: box 4 'RBC' is a single pixel (row 328, column 180): its corners coincide",
     ]
+
+
+@pytest.mark.real_data
+def test_the_identical_frames_of_the_timelapse_are_twins(real_data: Callable[[str], Path]) -> None:
+    frames = sorted((real_data("timelapse_drosophila") / "Sequence1").glob("*.tif*"))
+    records = [Record(path.stem.rsplit("_")[-1], (path,)) for path in frames]
+    facts = survey(records, Preparation(spatial_dims=2, in_channels=3), CLASSES, "index", None)
+    assert twins(facts) == [["0002", "0003"], ["0005", "0006"], ["0008", "0009"]]

@@ -35,7 +35,7 @@ def write(root: Path, slices: int = 24, patients: int = 12, size: int = 32) -> P
             RescaleIntercept=-1024,
         )
         dicom.save(dataset, root / "stage_2_train" / f"{case(number)}.dcm")
-        labels = [int(index == kind or (name == "any" and kind < 5)) for index, name in enumerate(KINDS)]
+        labels = [int(kind < 5 if name == "any" else index == kind) for index, name in enumerate(KINDS)]
         rows += [f"{case(number)}_{name},{label}" for name, label in zip(KINDS, labels, strict=True)]
     rows += rows[1:7]  # the official table repeats rows
     (root / "stage_2_train.csv").write_text("\n".join(rows) + "\n")

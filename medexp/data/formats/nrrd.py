@@ -119,19 +119,33 @@ def _skip(header: Header, what: str) -> int:
 
 def _data(path: Path, header: Header, stream: io.BytesIO) -> bytes:
     """What follows the header, or the file that it names."""
-    name = header.get("data file", header.get("datafile"))
-    if name is not None:
-        if name.split()[0] == "LIST" or "%" in name:
-            raise Unreadable("spreads its data over several files; save it as one")
-        beside = path.parent / name
-        if not beside.resolve().is_relative_to(path.parent.resolve()):
-            raise Unreadable(f"names data outside of its folder ('{name}'); put them beside it")
-        if not beside.is_file():
-            raise Unreadable(f"its data file '{name}' is missing; copy it beside the header")
+    beside = _beside(path, header)
+    if beside is not None:
         stream = io.BytesIO(beside.read_bytes())
     for _ in range(_skip(header, "line")):
         stream.readline()
     return stream.read()
+
+
+def _beside(path: Path, header: Header) -> Path | None:
+    """The file of its own that holds the data; None where they follow the header."""
+    name = header.get("data file", header.get("datafile"))
+    if name is None:
+        return None
+    if name.split()[0] == "LIST" or "%" in name:
+        raise Unreadable("spreads its data over several files; save it as one")
+    beside = path.parent / name
+    if not beside.resolve().is_relative_to(path.parent.resolve()):
+        raise Unreadable(f"names data outside of its folder ('{name}'); put them beside it")
+    if not beside.is_file():
+        raise Unreadable(f"its data file '{name}' is missing; copy it beside the header")
+    return beside
+
+
+def voxel_file(path: Path) -> Path:
+    """The file that holds the voxels: what lies beside the header, or the file itself. Raises Unreadable."""
+    with path.open("rb") as file:
+        return _beside(path, _header(file)) or path
 
 
 def _voxels(header: Header, data: bytes, sizes: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

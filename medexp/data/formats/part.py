@@ -24,7 +24,8 @@ def cut_slice(scan: Scan, part: Slice) -> Scan:
         raise Unreadable(f"has {count} {part.plane} slices; there is no number {part.index}")
     left = [other for other in range(3) if other != axis]
     array = np.ascontiguousarray(np.take(scan.array, part.index, axis=axis + 1))
-    return Scan(array, np.eye(4), tuple(scan.spacing[other] for other in left), scan.missing)
+    spacing = tuple(scan.spacing[other] for other in left)
+    return Scan(array, np.diag([*spacing, 1.0, 1.0]), spacing, scan.missing)
 
 
 def cut_window(scan: Scan, window: Window) -> Scan:

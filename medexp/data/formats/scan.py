@@ -52,7 +52,7 @@ def first_line(error: Exception) -> str:
 
 def at_time(voxels: Array, wanted: Wanted) -> Array:
     """The wanted time point of (*spatial, T), or the voxels as they are where none is asked for. Raises Unreadable."""
-    if wanted.time is None:
+    if wanted.time is None or (wanted.label and voxels.ndim == wanted.spatial_dims):  # one label map for all times
         return voxels
     points = voxels.shape[-1] if voxels.ndim == wanted.spatial_dims + 1 else 1
     if not 0 <= wanted.time < points:

@@ -19,7 +19,7 @@ from medexp.run.bench.volumes import write_volumes
 SOURCE_SPACING = (0.8, 0.8, 2.0)  # mm of the files
 SPACING = (1.0, 1.0, 2.0)  # mm that they are brought to
 PATCH = (64, 64, 64)
-LIGHT = {"flip": 0.5, "affine": 0.3, "rotate": 10, "scale": 0.1, "noise": 0.1, "noise_std": 0.05}
+LIGHT: dict[str, Any] = {"flip": 0.5, "affine": 0.3, "rotate": 10, "scale": 0.1, "noise": 0.1, "noise_std": 0.05}
 MEMORY = (8, 64)  # volumes
 
 
@@ -49,13 +49,13 @@ def preparation(records: list[Any], rounds: int) -> dict[str, Any]:
     scans = [ours.read(record, with_label=True) for record in records]
     from monai.transforms import Compose
 
-    loaded = [Compose(chain.transforms[:2])(pair) for pair in pairs]  # type: ignore[arg-type]
+    loaded: list[Any] = [Compose(chain.transforms[:2])(pair) for pair in pairs]
     rest = Compose(chain.transforms[2:])
     timings = interleaved(
         {
             "MONAI with reading": lambda: [chain(pair) for pair in pairs],
             "medexp with reading": prepare,
-            "MONAI": lambda: [rest(dict(pair)) for pair in loaded],  # type: ignore[call-overload]
+            "MONAI": lambda: [rest(dict(pair)) for pair in loaded],
             "medexp": lambda: [ours.prepare(*scan) for scan in scans],
         },
         rounds,
@@ -158,7 +158,8 @@ def _preparation() -> Any:
 
     from medexp.data.prepare import Preparation
 
-    return Preparation(3, 1, "RAS", SPACING, None, NormalizeIntensity(channel_wise=True))
+    normalize: Any = NormalizeIntensity(channel_wise=True)
+    return Preparation(3, 1, "RAS", SPACING, None, normalize)
 
 
 def _keep(records: list[Any], store: Path) -> list[Any]:

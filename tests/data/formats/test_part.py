@@ -28,6 +28,7 @@ def test_a_slice_is_that_slice_with_the_spacing_of_its_own_axes() -> None:
     cut = cut_slice(scan(), Slice("coronal", 5))
     np.testing.assert_array_equal(cut.array, scan().array[:, :, 5])
     assert (cut.spacing, cut.missing) == ((2.0, 4.0), (0,))
+    np.testing.assert_array_equal(cut.affine, np.diag([2.0, 4.0, 1.0, 1.0]))
 
 
 @pytest.mark.parametrize("index", [-1, 10])

@@ -173,8 +173,8 @@ def test_cases_that_lack_a_channel_train_with_zeros_in_its_place(tmp_path: Path)
     for case in (0, 3):
         (root / f"imagesTr/prostate_{case:02d}_0001.nii.gz").unlink()
     data = ["dataset=nnunet", f"dataset.root={root}", "dataset.in_channels=2", "dataset.classes=[background,PZ,TZ]"]
-    data += ["dataset.source.allow_missing=true", "+dataset.missing=zero", "dataset.patch_size=[16,16,16]"]
-    quick = ["debug=fast", "trainer=cpu", "figures=0", "dataset.batch_size=2"]
+    data += ["dataset.source.allow_missing=true", "dataset.missing=zero", "dataset.patch_size=[16,16,16]"]
+    quick = ["debug=fast", "trainer=cpu", "figures=0", "dataset.batch_size=2", "dataset.limit=null"]
     start(["experiment=segmentation/phantom", *data, *quick, f"run_dir={run}"])
     split = json.loads((run / "split.json").read_text())
     assert {"prostate_00", "prostate_03"} <= {case for ids in split.values() for case in ids}
