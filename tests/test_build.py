@@ -17,7 +17,9 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from medexp import build
 from medexp.data.module import DataModule
+from medexp.data.pack import pack
 from medexp.data.prepare import Grid, Prepared
+from medexp.data.store import InMemory
 from medexp.errors import UserError
 from medexp.losses.cross_entropy import CrossEntropy
 from medexp.optim.schedule import Schedule
@@ -34,7 +36,7 @@ def data(target: str, classes: list[str], truths: list[Any]) -> DataModule:
     for number, truth in enumerate(truths):
         label = torch.tensor(truth, dtype=torch.uint8)[None] if target == "mask" else None
         facts = {"case_id": str(number)} | ({} if target == "mask" else {"target": torch.tensor(truth)})
-        module._cases.setdefault("train", []).append((facts, Prepared(image, label, np.eye(4), grid)))
+        module._cases.setdefault("train", []).append((facts, InMemory(*pack(Prepared(image, label, np.eye(4), grid)))))
     return module
 
 

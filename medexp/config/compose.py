@@ -25,11 +25,14 @@ from medexp.errors import Faults, UserError, nearest
 
 
 class OwnConf(SearchPathPlugin):
-    """Puts the user's ./conf before the shipped one (Hydra's --config-dir only appends)."""
+    """Puts the user's ./conf before the shipped one (Hydra's --config-dir only appends), and `first` before both."""
+
+    first: Path | None = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        if own := paths.own():
-            search_path.prepend(provider="own", path=own.as_uri())
+        for folder in (paths.own(), OwnConf.first):
+            if folder is not None:
+                search_path.prepend(provider="own", path=folder.as_uri())
 
 
 def _register() -> None:
@@ -50,13 +53,15 @@ def root_keys() -> list[str]:
     return list(Root.__dataclass_fields__)
 
 
-def compose(overrides: list[str]) -> DictConfig:
-    """The composed config of `medexp train OVERRIDES`, interpolations still in place.
+def compose(overrides: list[str], first: Path | None = None) -> DictConfig:
+    """The composed config of `medexp train OVERRIDES`, interpolations still in place. first: a folder of leaves that
+    goes before all others (the plan of `plan=auto`).
 
     A dotted override may set any argument of the node's `_target_`, listed in the leaf or not: `config.check`
     holds it against the signature. Raises UserError (one line) for everything that cannot be composed.
     """
     _register()
+    OwnConf.first = first
     GlobalHydra.instance().clear()
     prepared = [ready for text in overrides if (ready := _open_up(text))]
     try:
@@ -130,7 +135,7 @@ def _open_up(text: str) -> str:
         raise UserError(f"{text}: several values; run them all with `medexp train -m`, or write [a,b] for a list")
     if plain and key in paths.groups():
         if override.value() is None:
-            return "" if key in ("experiment", "debug") else f"~{key}"
+            return "" if key in ("experiment", "plan", "debug") else f"~{key}"
         if not isinstance(override.value(), str | list):
             raise UserError(
                 f"{text}: name an option (`medexp list {key}`), or give its keys one by one: {key}.KEY=VALUE"

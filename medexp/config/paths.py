@@ -27,9 +27,8 @@ def roots() -> list[Path]:
 
 def groups() -> list[str]:
     """Names of all config groups (model, dataset, ...)."""
-    return sorted(
-        {entry.name for root in roots() for entry in root.iterdir() if entry.is_dir() and entry.name.isidentifier()}
-    )
+    found = {entry.name for root in roots() for entry in root.iterdir() if entry.is_dir() and entry.name.isidentifier()}
+    return sorted({*found, "plan"})  # plans are of the user's own making: there are none at first
 
 
 def options(group: str) -> dict[str, Path]:

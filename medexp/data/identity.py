@@ -30,6 +30,7 @@ from torch import Tensor
 from medexp.errors import UserError
 
 PREPARING = ("images", "records", "formats", "prepare", "resample")  # modules of medexp.data that make a prepared case
+COMPOSE = "monai.transforms.compose.Compose"
 INSTALLED = ("site-packages", "dist-packages")
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
 NAMED = (type, types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
@@ -127,7 +128,7 @@ class _Spelling:
 
     def _file(self, path: Path, key: str) -> str:
         if not path.is_file():
-            raise _unknown(f"{key}: {path}", "is no file")
+            raise UserError(f"{key}: {path} is no file; name one that is there")
         return f"file({path.name!r}, {_hash(path.read_bytes())})"
 
     def _function(self, thing: types.FunctionType, key: str) -> str:
@@ -155,9 +156,7 @@ class _Spelling:
         if isinstance(reduced, str):  # a name in its module
             return f"{thing.__module__}.{reduced}@{_version_of(thing.__module__, reduced, key)}"
         make, args, state, items, pairs = (*reduced, None, None, None)[:5]
-        if type(thing).__module__.startswith("monai.") and isinstance(
-            state, dict
-        ):  # Compose holds what seeds its members
+        if COMPOSE in _bases(thing) and isinstance(state, dict):  # it holds what seeds the random ones of its members
             state = {name: value for name, value in state.items() if not isinstance(value, RANDOM)}
         usual = make is copyreg.__newobj__  # type: ignore[attr-defined]
         made = [] if usual else [self.of(make, key)]
@@ -168,10 +167,15 @@ class _Spelling:
         return f"{_code(type(thing), key)}({', '.join(made)})"
 
 
+def _bases(thing: object) -> set[str]:
+    return {f"{cls.__module__}.{cls.__name__}" for cls in type(thing).__mro__}
+
+
 def _draws(thing: object) -> bool:
-    """Whether it is a random transform of MONAI. A Compose only hands random numbers on."""
-    names = {f"{cls.__module__}.{cls.__name__}" for cls in type(thing).__mro__}
-    return "monai.transforms.transform.Randomizable" in names and "monai.transforms.compose.Compose" not in names
+    """Whether it is a random transform of MONAI. A Compose only hands random numbers on, unless it picks its members."""
+    bases = _bases(thing)
+    picks = any(f"monai.transforms.compose.{name}" in bases for name in ("OneOf", "SomeOf", "RandomOrder"))
+    return "monai.transforms.transform.Randomizable" in bases and (COMPOSE not in bases or picks)
 
 
 def _module(thing: Any) -> str:

@@ -180,8 +180,9 @@ class Preparation:
 
 def _check_windows(windows: Sequence[Sequence[float]], in_channels: int) -> None:
     for window in windows:
-        if len(window) != 2 or not all(map(isfinite, window)) or window[1] <= 0:
-            raise UserError(f"dataset.windows: {list(window)} is no level and width (HU, above 0), e.g. [40, 80]")
+        pair = isinstance(window, list | tuple) and len(window) == 2 and all(isinstance(n, int | float) for n in window)
+        if not pair or not all(map(isfinite, window)) or window[1] <= 0:
+            raise UserError(f"dataset.windows: {window} is no level and width (HU, above 0), e.g. [40, 80]")
     if len(windows) != in_channels:
         seen = f"{len(windows)} windows make {len(windows)} channels, dataset.in_channels is {in_channels}"
         raise UserError(f"dataset.windows: {seen}; set dataset.in_channels={len(windows)}")

@@ -63,12 +63,14 @@ class Axis:
 def spacing_axes(shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]) -> tuple[Axis, ...]:
     """Axes from one spacing to another (mm), as MONAI's Spacing has them: the first voxel stays where it is, the last new
     one lies within half a voxel of the last old one, and a difference below AFFINE_TOL (0.001) changes nothing."""
-    kept = [old if abs(new - old) <= AFFINE_TOL else new for old, new in zip(spacing, wanted, strict=True)]
+    pairs = zip(spacing, wanted, strict=True)
+    kept = [old if new - AFFINE_TOL <= old <= new + AFFINE_TOL else new for old, new in pairs]
     old = np.diag([*spacing, 1.0])
     new = zoom_affine(old, kept, diagonal=False)
     sizes, _ = compute_shape_offset(shape, old, new)
     scales = np.diag(np.linalg.solve(old, new))[:-1]
-    if list(sizes) == list(shape) and np.allclose(scales, 1, atol=AFFINE_TOL):
+    near = np.allclose(old, new, atol=AFFINE_TOL) or np.allclose(scales, 1, atol=AFFINE_TOL)
+    if near and list(sizes) == list(shape):
         return tuple(Axis(size, size) for size in shape)
     return tuple(Axis(n, int(m), float(scale)) for n, m, scale in zip(shape, sizes, scales, strict=True))
 

@@ -12,6 +12,7 @@ from medexp.config import compose
 from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, process
+from medexp.run.plan import automatic
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class RunFault(Exception):
 
 def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     """The resolved and checked config of `medexp train OVERRIDES`. Raises UserError; writes nothing."""
-    cfg = compose.compose(overrides)
+    with automatic(overrides) as planned:
+        cfg = compose.compose(overrides, planned)
     cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))
     resolved = compose.resolve(cfg)
     _absolute(resolved)

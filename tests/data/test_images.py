@@ -70,8 +70,8 @@ def test_voxels_that_are_not_finite_are_counted(tmp_path: Path) -> None:
 
 def test_a_missing_file_and_an_unknown_kind_are_named(tmp_path: Path) -> None:
     refused(tmp_path / "gone.nii.gz", "no such file")
-    (tmp_path / "a.dcm").write_bytes(b"DICM")
-    refused(tmp_path / "a.dcm", r"cannot read this kind of file; known: \.nii \.nii\.gz \.png")
+    (tmp_path / "a.xyz").write_bytes(b"DICM")
+    refused(tmp_path / "a.xyz", r"cannot read this kind of file; known: \.nii \.nii\.gz \.png")
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.gif"])
@@ -164,7 +164,7 @@ def test_a_row_of_an_array_file_is_found_by_split_and_row(tmp_path: Path) -> Non
 def test_a_truncated_array_file_is_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", test_images=GREY[None])
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:200])
-    with pytest.raises(UserError, match=r"case case7: .*a\.npz: row 0 of test_images cannot be read"):
+    with pytest.raises(UserError, match=r"case case7: .*a\.npz: test_images cannot be read"):
         read_image(Record("case7", (tmp_path / "a.npz",), split="test", member=0), spatial_dims=2)
 
 

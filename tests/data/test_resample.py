@@ -50,6 +50,7 @@ def of_monai(values: Array, spacing: list[float], wanted: list[float], mode: str
 
 @given(grids(), st.integers(0, 2**32 - 1))
 @example(([9, 8, 7], [1.0, 2.0, 3.0], [0.5, 1.0, 1.5]), 0)  # every other voxel lies halfway
+@example(([1, 1], [0.5, 0.35], [0.501, 0.35]), 0)
 @example(([1, 1, 5], [1.0, 2.0, 3.0], [2.0, 1.0, 3.0]), 0)
 @settings(max_examples=150, deadline=None)
 def test_spacing_gives_the_image_and_exactly_the_label_and_the_grid_of_monai(

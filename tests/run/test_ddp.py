@@ -17,7 +17,7 @@ def test_two_processes_train_one_run_and_test_it_once(
     done = medexp("train", *tiny, *DDP, f"run_dir={tmp_path / 'run'}")
     assert (done.returncode, done.stderr) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
-    assert done.stdout.count("evaluating 2 cases") == 1
+    assert done.stdout.count("evaluating 4 cases") == 1
     assert done.stdout.count("epoch 2/2") == 1
     table = pd.read_csv(tmp_path / "run/metrics.csv").groupby("epoch").first()
     assert len(table) == 2
@@ -34,7 +34,7 @@ def test_ranks_of_a_job_do_not_start_the_sweep_again(
     table = pd.read_csv(tmp_path / "sweep/sweep.csv")
     assert table["state"].tolist() == ["done"]
     assert sorted(path.name for path in (tmp_path / "sweep").iterdir()) == ["000_job", "sweep.csv"]
-    assert done.stdout.count("evaluating 2 cases") == 1
+    assert done.stdout.count("evaluating 4 cases") == 1
 
 
 def test_a_mistake_in_a_run_of_several_processes_is_one_line_and_leaves_nothing(
