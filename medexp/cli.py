@@ -1,4 +1,4 @@
-"""The `medexp` command: a table of verbs. Nothing heavy is imported until a verb is chosen."""
+"""The `medexp` command: words in, exit code out. Nothing heavy is imported until a verb is chosen."""
 
 from __future__ import annotations
 
@@ -8,202 +8,11 @@ import re
 import sys
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from medexp import __version__
 from medexp.errors import UserError, nearest
-
-OVERRIDES = "overrides, e.g. experiment=segmentation/hippocampus model=dynunet optimizer.lr=1e-3 (see `medexp list`)"
-
-
-def _train(args: argparse.Namespace) -> int:
-    if args.multirun:
-        from medexp.run.sweep import sweep
-
-        return sweep(args.overrides)
-    from medexp.run.report import print_run
-    from medexp.run.train import start
-
-    print_run(start(args.overrides))
-    return 0
-
-
-def _evaluate(args: argparse.Namespace) -> int:
-    from medexp.run import folder
-    from medexp.run.evaluate import evaluate
-    from medexp.run.quiet import quiet
-    from medexp.run.report import print_summary
-
-    folder.log_to(None)
-    with quiet():
-        print_summary(evaluate(args.run, args.data, args.output, args.checkpoint))
-    return 0
-
-
-def _predict(args: argparse.Namespace) -> int:
-    from medexp.run import folder
-    from medexp.run.predict import predict
-    from medexp.run.quiet import quiet
-
-    folder.log_to(None)
-    with quiet():
-        written = predict(args.run, args.input, args.output, args.checkpoint)
-    print(f"predictions: {written}")
-    return 0
-
-
-def _check(args: argparse.Namespace) -> int:
-    from medexp.run.check import check
-
-    return check(args.overrides, args.exclude_bad, args.report)
-
-
-def _plan(args: argparse.Namespace) -> int:
-    from medexp.run import folder
-    from medexp.run.plan import plan
-
-    folder.log_to(None)
-    return plan(args.overrides, args.memory, args.output, args.force)
-
-
-def _fetch(args: argparse.Namespace) -> int:
-    from medexp.run.fetch import fetch
-
-    return fetch(args.names, args.root, args.keep)
-
-
-def _cache(args: argparse.Namespace) -> int:
-    from medexp.run.cache import cache
-
-    return cache(args.action_name, args.older_than, args.all, args.folder)
-
-
-def _bench(args: argparse.Namespace) -> int:
-    from medexp.run.bench import bench
-
-    return bench(args.what, args.cases, tuple(args.size), args.rounds, args.patches, args.workers, args.json)
-
-
-def _list(args: argparse.Namespace) -> int:
-    from medexp.run.listing import show
-
-    print(show(args.groups, as_json=args.json))
-    return 0
-
-
-def _completion(args: argparse.Namespace) -> int:
-    from medexp.run.completion import script
-
-    print(script(args.shell))
-    return 0
-
-
-def _verbs(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
-
-    def add(
-        name: str, text: str, action: Callable[[argparse.Namespace], int], examples: str
-    ) -> argparse.ArgumentParser:
-        raw = argparse.RawDescriptionHelpFormatter
-        verb = verbs.add_parser(name, help=text, description=text, epilog=f"examples:\n{examples}", formatter_class=raw)
-        verb.set_defaults(action=action)
-        return verb
-
-    train = add(
-        *("train", "train, evaluate and write a run folder; -m for a sweep over all combinations", _train),
-        "  medexp train\n  medexp train experiment=segmentation/hippocampus\n  medexp train model=dynunet optimizer.lr=3e-4 seed=1\n"
-        "  medexp train resume=outputs/phantom/2026-11-23_10-00-00 trainer.max_epochs=60\n"
-        "  medexp train -m model=unet,dynunet optimizer=adamw,sgd\n  medexp train debug=fast",
-    )
-    train.add_argument("-m", "--multirun", action="store_true", help="run every combination of comma-separated values")
-    train.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
-
-    evaluate = add(
-        *("evaluate", "a run's model on its test split, or on other labelled data", _evaluate),
-        "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results",
-    )
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    evaluate.add_argument("--data", metavar="ROOT", help="another folder of the same format: all of its labelled cases")
-    evaluate.add_argument("--output", type=Path, metavar="DIR", help="where to write per_case.csv and summary.json")
-    evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best")
-
-    predict = add(
-        *("predict", "a run's model on new images", _predict),
-        "  medexp predict RUN --input scan.nii.gz --output mask.nii.gz\n  medexp predict RUN --input scans/ --output masks/",
-    )
-    predict.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    predict.add_argument("--input", type=Path, required=True, metavar="PATH", help="an image, or a folder of images")
-    predict.add_argument("--output", type=Path, required=True, metavar="PATH", help="a folder, or a file for one image")
-    predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
-
-    checked = add(
-        *("check", "compose, hold every key against its signature, read every case of the data set", _check),
-        "  medexp check experiment=segmentation/hippocampus\n  medexp check dataset=msd dataset.root=/data/Task01 ...\n"
-        "  medexp check dataset=liver --exclude-bad liver_excluded.txt",
-    )
-    checked.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
-    checked.add_argument(
-        "--exclude-bad",
-        type=Path,
-        nargs="?",
-        const=Path("excluded.txt"),
-        metavar="FILE",
-        help="write the cases with errors into FILE (default excluded.txt), for dataset.exclude=FILE",
-    )
-    checked.add_argument("--report", type=Path, metavar="FILE", help="JSON with everything found (default: in the cache)")
-
-    planned = add(
-        *("plan", "fingerprint a data set and propose spacing, patch size, network ... as a leaf to edit", _plan),
-        "  medexp plan dataset=msd_spleen\n  medexp plan dataset=liver --memory 24 --output conf/plan/liver_24.yaml",
-    )
-    planned.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
-    planned.add_argument("--memory", type=float, default=8.0, metavar="GIB", help="of the GPU (default 8)")
-    planned.add_argument("--output", type=Path, metavar="FILE", help="default conf/plan/<data set>.yaml")
-    planned.add_argument("--force", action="store_true", help="overwrite it")
-
-    fetched = add(
-        *("fetch", "download named data sets, or say how to get them; without a name: what there is", _fetch),
-        "  medexp fetch\n  medexp fetch msd_spleen\n  medexp fetch medmnist/pathmnist --root /data/pathmnist.npz",
-    )
-    fetched.add_argument("names", nargs="*", metavar="NAME", help="of conf/dataset")
-    fetched.add_argument("--root", metavar="DIR", help="instead of the leaf's own dataset.root")
-    fetched.add_argument("--keep", action="store_true", help="keep the archives beside the data")
-
-    cached = add(
-        *("cache", "the store of prepared cases: list it, verify it, prune it", _cache),
-        "  medexp cache\n  medexp cache verify\n  medexp cache prune --older-than 30",
-    )
-    cached.add_argument("action_name", nargs="?", choices=("list", "verify", "prune"), default="list", metavar="ACTION",
-                        help="list (default), verify: read every entry to its end, prune: remove damaged, outdated and half-written ones")
-    cached.add_argument("--older-than", type=float, metavar="DAYS", help="prune also what was not used for so long")
-    cached.add_argument("--all", action="store_true", help="prune everything")
-    cached.add_argument("--folder", type=Path, metavar="DIR", help="another store (dataset.store)")
-
-    timed = add(
-        *("bench", "medexp beside MONAI's pipelines on this machine", _bench),
-        "  medexp bench data\n  medexp bench data --workers 2 --json bench.json",
-    )
-    timed.add_argument("what", choices=("data",), help="data: preparation, patches a second, reading, peak memory")
-    timed.add_argument("--cases", type=int, default=6, help="volumes (default 6)")
-    timed.add_argument("--size", type=int, nargs=3, default=(200, 200, 80), metavar="N", help="voxels of each (default 200 200 80)")
-    timed.add_argument("--rounds", type=int, default=5, help="interleaved rounds whose median counts (default 5)")
-    timed.add_argument("--patches", type=int, default=60, help="patches a round (default 60)")
-    timed.add_argument("--workers", type=int, default=0, help="worker processes of each loader (default 0)")
-    timed.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
-
-    listed = add(
-        *("list", "what there is to choose from, with a line each", _list),
-        "  medexp list\n  medexp list model loss\n  medexp list experiment --json",
-    )
-    listed.add_argument("groups", nargs="*", metavar="GROUP", help="config groups; all where none is given")
-    listed.add_argument("--json", action="store_true", help="names and lines as JSON")
-
-    shell = add(
-        *("completion", "a script that completes verbs, groups and options in your shell", _completion),
-        '  eval "$(medexp completion bash)"\n  medexp completion zsh > ~/.zfunc/_medexp\n  medexp completion fish | source',
-    )
-    shell.add_argument("shell", choices=("bash", "zsh", "fish"))
+from medexp.verbs import add_verbs
 
 
 class _Parser(argparse.ArgumentParser):
@@ -220,7 +29,11 @@ class _Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         parsed, rest = super().parse_known_args(args, namespace)
-        for name in ("overrides", "groups", "names"):  # `train seed=1 -m model=unet,dynunet`: argparse stops the list at -m
+        for name in (
+            "overrides",
+            "groups",
+            "names",
+        ):  # `train seed=1 -m model=unet,dynunet`: argparse stops the list at -m
             if hasattr(parsed, name) and not any(word.startswith("-") for word in rest):
                 getattr(parsed, name).extend(rest)
                 rest = []
@@ -230,7 +43,7 @@ class _Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     built = _Parser(prog="medexp", description="Config-driven experiments for medical imaging with deep learning.")
     built.add_argument("--version", action="version", version=f"medexp {__version__}")
-    _verbs(built)
+    add_verbs(built)
     return built
 
 

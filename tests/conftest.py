@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from medexp.data.phantom import write_phantom
+from medexp.data.phantom.write import write_phantom
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,9 +17,9 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from medexp import build
 from medexp.data.module import DataModule
-from medexp.data.pack import pack
 from medexp.data.prepare import Grid, Prepared
-from medexp.data.store import InMemory
+from medexp.data.store.entries import InMemory
+from medexp.data.store.pack import pack
 from medexp.errors import UserError
 from medexp.losses.cross_entropy import CrossEntropy
 from medexp.optim.schedule import Schedule

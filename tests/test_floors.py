@@ -11,7 +11,7 @@ import medexp
 
 PACKAGE = Path(medexp.__file__).parent
 FLOORS = {
-    **{"cli": 6, "__main__": 7, "run": 5, "build": 4, "callbacks": 3, "data": 2, "tasks": 2},
+    **{"verbs": 6, "cli": 7, "__main__": 8, "run": 5, "build": 4, "callbacks": 3, "data": 2, "tasks": 2},
     **{"models": 1, "losses": 1, "transforms": 1, "metrics": 1, "inferers": 1, "optim": 1},
     **{"errors": 0, "seeding": 0, "__init__": 0},
 }
@@ -79,7 +79,7 @@ def test_nothing_below_build_sees_a_config(path: Path) -> None:
     assert not _packages(_imports(_tree(path))) & CONFIG_LIBRARIES
 
 
-@pytest.mark.parametrize("room", ["config", "cli", "errors", "seeding", "__init__", "__main__"])
+@pytest.mark.parametrize("room", ["config", "cli", "verbs", "errors", "seeding", "__init__", "__main__"])
 def test_what_stands_at_the_door_imports_nothing_heavy(room: str) -> None:
     for path in (path for path in MODULES if _room(path) == room):
         assert not _packages(_imports(_tree(path), module_top_only=True)) & HEAVY, path
@@ -91,7 +91,7 @@ def test_files_and_functions_stay_small(path: Path) -> None:
     assert len(text.splitlines()) <= 250
     functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
     long = {node.name: lines for node in functions if (lines := _lines_of_code(node)) > 40}
-    allowed = {"_verbs"} if path.name == "cli.py" else set()  # the table of verbs
+    allowed = {"add_verbs"} if path.name == "verbs.py" else set()  # the table of verbs
     assert not set(long) - allowed, long
 
 

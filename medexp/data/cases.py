@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from medexp.data.order import Draw
-from medexp.data.store import Kept
+from medexp.data.store.entries import Kept
 from medexp.seeding import derive
 
 Item = dict[str, Any]

@@ -24,9 +24,7 @@ def slices(records: Sequence[Record], plane: Plane) -> list[Record]:
             raise UserError(f"case {record.case_id}: is 2D {head.shape}; dataset.plane={plane} takes slices of volumes")
         count = head.shape[slice_axis(np.asarray(head.affine), plane)]
         return [
-            replace(
-                record, case_id=f"{record.case_id}_{i:04d}", patient_id=record.group, slice=Slice(plane, i)
-            )
+            replace(record, case_id=f"{record.case_id}_{i:04d}", patient_id=record.group, slice=Slice(plane, i))
             for i in range(count)
         ]
 

@@ -140,10 +140,8 @@ def _guarded(record: Record, path: Path, spatial_dims: int, channels: int | None
     dims = 3 if record.slice is not None else spatial_dims
     wanted = Wanted(dims, channels, label, record.member, record.time, record.split)
     try:
-        if record.slice is None and record.window is None:
-            scan = _read(path, wanted)
-        else:
-            scan = _part(path, wanted, record)
+        whole_file = record.slice is None and record.window is None
+        scan = _read(path, wanted) if whole_file else _part(path, wanted, record)
     except Unreadable as error:
         raise UserError(_line(record, path, str(error))) from None
     except OSError as error:

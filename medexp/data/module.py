@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -15,19 +14,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from medexp.data import expand, order
+from medexp.data import expand, order, tally
 from medexp.data.cases import EvalCases, Item, TrainCases, collate
-from medexp.data.facts import CaseFacts, facts_of, judged
-from medexp.data.integrity import check_across
-from medexp.data.keep import Keeper
-from medexp.data.pack import classes_present, unpack
+from medexp.data.checks.facts import CaseFacts, facts_of, judged
+from medexp.data.checks.integrity import check_across
 from medexp.data.prepare import Preparation, Prepared
-from medexp.data.presence import label_strata
 from medexp.data.records import Plane, Record
 from medexp.data.select import selected
-from medexp.data.splits import Split, check_split
-from medexp.data.store import InMemory, Kept
-from medexp.data.strata import classes_of
+from medexp.data.splits.make import Split, check_split
+from medexp.data.splits.presence import label_strata
+from medexp.data.splits.strata import classes_of
+from medexp.data.store.entries import InMemory, Kept
+from medexp.data.store.keep import Keeper
+from medexp.data.store.pack import classes_present, unpack
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
 
@@ -127,7 +126,9 @@ class DataModule(pl.LightningDataModule):
         """Records of train, val and test; the split is made once and kept in `self.split`."""
         records = {record.case_id: record for record in self.records()}
         if self.split is None:
-            strata: dict[str, Any] = label_strata(self.splitter, list(records.values()), self.preparation, self.target, self.store)
+            strata: dict[str, Any] = label_strata(
+                self.splitter, list(records.values()), self.preparation, self.target, self.store
+            )
             if "left_out" in inspect.signature(self.splitter).parameters:
                 strata["left_out"] = self._left_out
             split = self.splitter(list(records.values()), seed=self.seed, **strata)
@@ -240,27 +241,8 @@ class DataModule(pl.LightningDataModule):
 
     def class_counts(self) -> np.ndarray[Any, Any]:
         """Voxels (segmentation) or images a class in the training split, shape (K,); binary: (negative, positive)."""
-        counts = np.zeros(len(self.classes))
-        for facts, kept in self._cases["train"]:
-            if "voxels" in kept.facts:
-                voxels = kept.facts["voxels"][: len(counts)]
-                counts[: len(voxels)] += voxels
-                continue
-            target = facts["target"]
-            if self.target == "multilabel":
-                counts += target.numpy()
-            else:
-                counts[int(target.item())] += 1
-        return counts
+        return tally.class_counts(self._cases["train"], len(self.classes), self.target)
 
     def describe(self) -> str:
         """One line on the split, for the log."""
-        assert self.split is not None
-        parts = self.parts()
-        sizes = ", ".join(f"{len(ids)} {part}" for part, ids in parts.items())
-        patients = len({record.group for records in parts.values() for record in records})
-        line = f"{self.root.name}: {sizes} cases of {patients} patients"
-        if self.target in ("index", "binary"):
-            tally = Counter(str(record.target) for record in parts["train"])
-            line += "; training classes " + ", ".join(f"{name} {count}" for name, count in sorted(tally.items()))
-        return f"{line}; licence {self.about['licence']}" if "licence" in self.about else line
+        return tally.describe(self.root.name, self.parts(), self.target, self.about.get("licence"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch.utils.data import Sampler
 
-from medexp.data.strata import rarest
+from medexp.data.splits.strata import rarest
 from medexp.seeding import derive
 
 

@@ -18,9 +18,7 @@ class Stop(UserError):
     """A mistake that is not of one case: nothing more is tried."""
 
 
-def attempt(
-    items: Sequence[Given], action: Callable[[Given], Made], text: str
-) -> tuple[list[Made | None], list[str]]:
+def attempt(items: Sequence[Given], action: Callable[[Given], Made], text: str) -> tuple[list[Made | None], list[str]]:
     """What `action` makes of each item, in order, None where it raised UserError, and all that was raised.
 
     Threads: reading, unpacking and tensor arithmetic all let go of Python's lock. Raises Stop at once.

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from medexp.data.records import Record
-from medexp.data.split_files import excluded, without
+from medexp.data.splits.files import excluded, without
 from medexp.errors import Faults, UserError
 
 log = logging.getLogger(__name__)
@@ -38,4 +38,3 @@ def selected(found: list[Record], root: Path, exclude: str | None, missing: str)
         if not found:
             raise UserError(f"dataset.missing: drop leaves no case of {root}; set dataset.missing=zero")
     return found
-

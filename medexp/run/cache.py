@@ -26,7 +26,7 @@ class Held:
 
 def cache(action: str, older_than: float | None, everything: bool, folder: Path | None = None) -> int:
     """Lists, verifies or prunes. Returns 0; raises Faults where entries are damaged."""
-    from medexp.data.store import Store
+    from medexp.data.store.entries import Store
 
     root = folder or default()
     place = root / "cases"
@@ -53,8 +53,8 @@ def default() -> Path:
 
 
 def look(path: Path) -> Held:
-    from medexp.data.keep import made_by
-    from medexp.data.store import Damaged, open_entry
+    from medexp.data.store.entries import Damaged, open_entry
+    from medexp.data.store.keep import made_by
 
     stat = path.stat()
     try:
@@ -69,7 +69,7 @@ def show(held: list[Held], facts: list[Path], place: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from medexp.data.keep import in_bytes
+    from medexp.data.store.keep import in_bytes
 
     table = Table("data set", "cases", "size", "last used", "of older code", title=str(place), title_justify="left")
     groups: dict[str, list[Held]] = defaultdict(list)
@@ -89,7 +89,7 @@ def show(held: list[Held], facts: list[Path], place: Path) -> None:
 def verify(held: list[Held]) -> int:
     """Every entry read to its last byte. Raises Faults naming those that are damaged."""
     from medexp.data.parallel import attempt
-    from medexp.data.store import verify_entry
+    from medexp.data.store.entries import verify_entry
 
     outcomes, _ = attempt(held, lambda entry: verify_entry(entry.path), "verifying")
     broken = [f"{entry.path}: {fault}" for entry, fault in zip(held, outcomes, strict=True) if fault]
@@ -104,9 +104,9 @@ def prune(
 ) -> int:
     """Removes what is damaged, half written, made by other versions of medexp, or not used for `older_than` days; facts
     by their age alone."""
-    from medexp.data.keep import in_bytes
     from medexp.data.parallel import attempt
-    from medexp.data.store import verify_entry
+    from medexp.data.store.entries import verify_entry
+    from medexp.data.store.keep import in_bytes
 
     if older_than is not None and older_than < 0:
         raise UserError(f"--older-than: {older_than:g} is less than 0 days")

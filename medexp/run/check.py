@@ -13,9 +13,9 @@ from medexp.run import folder
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from medexp.data.facts import CaseFacts
+    from medexp.data.checks.facts import CaseFacts
+    from medexp.data.checks.survey import Findings
     from medexp.data.module import DataModule
-    from medexp.data.survey import Findings
 
 SHOWN = 3  # warnings of a kind that are printed; the report has all
 MOST_CLASSES = 40  # rows of the table on the terminal; the report has all
@@ -57,7 +57,7 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
 
 def _examined(data: DataModule) -> Findings:
     """What is wrong with the data: cases and split together, whichever of the two fails."""
-    from medexp.data.survey import findings, given_split, survey
+    from medexp.data.checks.survey import findings, given_split, survey
 
     records = data.records()
     facts = survey(records, data.preparation, data.classes, data.target, data.store)

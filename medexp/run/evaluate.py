@@ -12,7 +12,7 @@ import pandas as pd
 from medexp import build
 from medexp.data.module import DataModule
 from medexp.data.records import Record
-from medexp.data.splits import check_split
+from medexp.data.splits.make import check_split
 from medexp.errors import UserError
 from medexp.run import figures, folder
 from medexp.run.inference import Outcome, infer

@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from medexp.config import compose, paths
-from medexp.data.about import About, read_about
-from medexp.data.download import size
-from medexp.data.obtain import holds_data, obtain
+from medexp.data.fetching.about import About, read_about
+from medexp.data.fetching.download import size
+from medexp.data.fetching.obtain import holds_data, obtain
 from medexp.data.progress import track
 from medexp.errors import Faults, UserError, nearest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from medexp.data.fingerprint import Channel, Fingerprint
+from medexp.data.planning.fingerprint import Channel, Fingerprint
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -16,8 +16,8 @@ from medexp.errors import UserError
 from medexp.run import folder
 
 if TYPE_CHECKING:
-    from medexp.data.fingerprint import Fingerprint
-    from medexp.data.plan import Plan
+    from medexp.data.planning.fingerprint import Fingerprint
+    from medexp.data.planning.plan import Plan
 
 AUTO = "plan=auto"
 CLASSIFIER = {
@@ -92,9 +92,9 @@ def _say(found: Fingerprint, proposal: Plan) -> None:
 def proposed(cfg: dict[str, Any], memory: float) -> tuple[Fingerprint, Plan]:
     """Fingerprint and plan of a resolved config's data set, from its training split alone. Raises UserError."""
     from medexp import build
-    from medexp.data.fingerprint import fingerprint
-    from medexp.data.plan import plan_classification, plan_segmentation
-    from medexp.data.survey import survey
+    from medexp.data.checks.survey import survey
+    from medexp.data.planning.fingerprint import fingerprint
+    from medexp.data.planning.plan import plan_classification, plan_segmentation
 
     if not memory > 0:
         raise UserError(f"--memory: {memory:g} is no positive number of GiB")

@@ -115,9 +115,7 @@ class RandomAffine(mt.Randomizable):
         theta = np.concatenate([matrix, 2 * shifts[:, None]], axis=1)  # rows and columns in the order of the axes
         reverse = [*range(len(shape))[::-1]]  # the sampler counts axes from the last
         theta = theta[reverse][:, [*reverse, len(shape)]]
-        grid = functional.affine_grid(
-            torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=False
-        )
+        grid = functional.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=False)
         moved = {}
         for key, tensor in tensors.items():
             mode = "bilinear" if key == "image" else "nearest"

@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader
 
 from medexp.data.cases import EvalCases, Item, TrainCases, collate, crop
 from medexp.data.order import Draw
-from medexp.data.pack import pack
 from medexp.data.prepare import Grid, Prepared
-from medexp.data.store import InMemory, Kept
+from medexp.data.store.entries import InMemory, Kept
+from medexp.data.store.pack import pack
 
 GRID = Grid((1, 1, 1), np.eye(4), (1.0, 1.0, 1.0))
 PATCH = (6, 6, 6)

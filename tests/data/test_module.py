@@ -17,7 +17,7 @@ from medexp.data.module import DataModule
 from medexp.data.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources.phantom import records as phantom_records
-from medexp.data.splits import make_split
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults, UserError
 
 Target = Any

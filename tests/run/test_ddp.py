@@ -22,7 +22,7 @@ def test_two_processes_train_one_run_and_test_it_once(
     table = pd.read_csv(tmp_path / "run/metrics.csv").groupby("epoch").first()
     assert len(table) == 2
     assert table.notna().all(axis=None)
-    assert len(pd.read_csv(tmp_path / "run/per_case.csv")) == 2
+    assert len(pd.read_csv(tmp_path / "run/per_case.csv")) == 4
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import pytest
 from layouts import web as layout
 
 from medexp.config import paths
-from medexp.data import download
+from medexp.data.fetching import download
 from medexp.errors import UserError
 from medexp.run.fetch import all_named, fetch, named
 from medexp.run.train import plan

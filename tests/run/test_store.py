@@ -69,7 +69,13 @@ def test_a_changed_file_is_prepared_again_and_no_other(
 ) -> None:
     root, store = layouts.msd(tmp_path / "msd", classes=2), tmp_path / "store"
     net = ["model.channels=[4,8]", "model.strides=[2]", "inferer.divisible_by=2", "trainer.max_epochs=1", "figures=0"]
-    words = ["dataset=msd", f"dataset.root={root}", "dataset.classes=[background,box]", "dataset.patch_size=[8,8,8]", *net]
+    words = [
+        "dataset=msd",
+        f"dataset.root={root}",
+        "dataset.classes=[background,box]",
+        "dataset.patch_size=[8,8,8]",
+        *net,
+    ]
     run(words, store, tmp_path / "first")
     count = len(entries(store))
     path = root / "imagesTr" / "case_003.nii.gz"
@@ -100,7 +106,7 @@ def test_what_could_be_prepared_stays_and_the_next_run_goes_on(tmp_path: Path, l
 def test_a_disk_too_small_is_said_before_it_is_filled(
     tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from medexp.data import keep
+    from medexp.data.store import keep
 
     monkeypatch.setattr(keep.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(UserError, match=r"dataset.store: about .* are needed in .*, 10 B are free"):

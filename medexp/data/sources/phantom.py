@@ -43,7 +43,7 @@ def records(
         raise UserError(
             f"phantom: target={target!r}; allowed: {', '.join(TARGETS)}, null{nearest(target, list(TARGETS))}"
         )
-    from medexp.data.phantom import write_phantom
+    from medexp.data.phantom.write import write_phantom
 
     root = write_phantom(Path(root), spatial_dims=spatial_dims, patients=patients, seed=seed)
     with (root / "cases.csv").open(newline="") as file:

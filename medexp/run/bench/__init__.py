@@ -19,7 +19,9 @@ def bench(
         if value < least:
             raise UserError(f"{key}: {value} is less than {least}")
     if min(size) < 96:
-        raise UserError(f"--size: {size} is less than 96 voxels along an axis; patches of 64^3 are cut after resampling")
+        raise UserError(
+            f"--size: {size} is less than 96 voxels along an axis; patches of 64^3 are cut after resampling"
+        )
     if output is not None and not output.absolute().parent.is_dir():
         raise UserError(f"--json: {output.parent} is no folder; give a file in one")
     with quiet():

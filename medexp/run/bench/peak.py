@@ -11,7 +11,7 @@ import numpy as np
 
 from medexp.data.cases import TrainCases
 from medexp.data.order import EpochOrder
-from medexp.data.store import Store
+from medexp.data.store.entries import Store
 
 SIZE, PATCH, DRAWS = (1, 128, 128, 128), (64, 64, 64), 200
 

@@ -19,7 +19,13 @@ def machine() -> dict[str, Any]:
 
     cpu = environment(0)["cpu"]
     versions = {"torch": torch.__version__, "monai": monai.__version__, "python": platform.python_version()}
-    return {"date": time.strftime("%Y-%m-%d"), "cpu": cpu, "threads": torch.get_num_threads(), "load": os.getloadavg()[0], **versions}
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "cpu": cpu,
+        "threads": torch.get_num_threads(),
+        "load": os.getloadavg()[0],
+        **versions,
+    }
 
 
 def show_data(result: dict[str, Any]) -> None:
@@ -45,7 +51,12 @@ def show_data(result: dict[str, Any]) -> None:
         table.add_row("patches a second", f"{rates['medexp']:.0f}", f"{rates[name]:.1f} ({name})", f"{ratio:.1f}x")
     part = result["read"]
     times = part["milliseconds"]
-    table.add_row("read a 64^3 patch of 256^3", f"{times['store']:.2f} ms", f"{times['memory']:.2f} ms (memory)", f"{part['ratio']:.2f}x as long")
+    table.add_row(
+        "read a 64^3 patch of 256^3",
+        f"{times['store']:.2f} ms",
+        f"{times['memory']:.2f} ms (memory)",
+        f"{part['ratio']:.2f}x as long",
+    )
     few, many = result["memory"]["peak_mb"].items()
     seen = f"{many[1]:.0f} MB at {many[0]} volumes"
     table.add_row("peak memory", seen, f"{few[1]:.0f} MB at {few[0]}", f"{result['memory']['ratio']:.3f}x")

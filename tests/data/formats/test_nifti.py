@@ -11,9 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from medexp.data.formats.scan import Scan
 from medexp.data.images import read_image, read_label
 from medexp.data.records import Record
-from medexp.data.formats.scan import Scan
 from medexp.errors import UserError
 
 AFFINE = np.array([[-2.0, 0, 0, 10], [0, 3.0, 0, -20], [0, 0, 4.0, 5], [0, 0, 0, 1]])

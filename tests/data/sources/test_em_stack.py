@@ -16,7 +16,7 @@ from layouts.em_stack import write_em_stack
 from medexp.data.images import read_image, read_label
 from medexp.data.records import Record
 from medexp.data.sources import em_stack
-from medexp.data.splits import make_split
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults, UserError
 
 

@@ -11,7 +11,7 @@ from layouts.idx import write_idx, write_mnist
 from medexp.data.images import read_image
 from medexp.data.records import Record
 from medexp.data.sources import idx
-from medexp.data.splits import make_split
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults, UserError
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from medexp.config import paths
-from medexp.data.about import read_about
+from medexp.data.fetching.about import read_about
 from medexp.data.images import read_image
 from medexp.data.sources import npz
 from medexp.data.targets import encode

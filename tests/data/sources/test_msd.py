@@ -13,7 +13,7 @@ import yaml
 from monai.apps.datasets import DecathlonDataset
 
 from medexp.config import paths
-from medexp.data.about import read_about
+from medexp.data.fetching.about import read_about
 from medexp.data.images import read_image
 from medexp.data.sources import msd
 from medexp.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medexp.data.phantom_anatomy import FOLLOWUPS
+from medexp.data.phantom.anatomy import FOLLOWUPS
 from medexp.data.sources.phantom import records
 from medexp.errors import UserError
 

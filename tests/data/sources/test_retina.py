@@ -14,7 +14,7 @@ from layouts.retina import photograph, write_chase_db1, write_drive
 from medexp.data.images import read_image, read_label, read_region
 from medexp.data.records import Record
 from medexp.data.sources import chase_db1, drive
-from medexp.data.splits import make_split
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults, UserError
 
 

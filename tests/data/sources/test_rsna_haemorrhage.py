@@ -11,7 +11,7 @@ from layouts import rsna_haemorrhage as rsna
 
 from medexp.data.images import read_image
 from medexp.data.sources.rsna_haemorrhage import records
-from medexp.data.splits import make_split
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults, UserError
 from medexp.run.train import start
 

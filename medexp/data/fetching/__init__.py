@@ -1,0 +1,1 @@
+"""Named data sets from the web: what is known of them, downloads, archives."""

@@ -1,0 +1,1 @@
+"""The built-in data: drawn bodies with organs and lesions."""

@@ -1,0 +1,1 @@
+"""A data set's fingerprint, and what follows from it for training."""

@@ -1,0 +1,71 @@
+"""Which labels are in a case's label map, for splits that put rare ones into every part. Label files are read, no images."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medexp.data.parallel import attempt
+from medexp.data.prepare import Preparation
+from medexp.data.records import Record
+from medexp.data.store.content import Contents, digest_of
+
+
+def label_strata(
+    splitter: Callable[..., Any],
+    records: Sequence[Record],
+    preparation: Preparation,
+    target: str,
+    store: Path | None,
+) -> dict[str, Any]:
+    """{"strata": {case_id: its rarest label}} for a splitter that stratifies label maps; {} for any other.
+
+    A case that cannot be read has no stratum: reading it for training says why. What was read once is remembered.
+    """
+    options = getattr(splitter, "keywords", {})
+    wanted = "strata" in inspect.signature(splitter).parameters and options.get("stratify", True)
+    given = options.get("file") or any(record.split for record in records)
+    if target != "mask" or given or not wanted:
+        return {}
+    contents = None if store is None else Contents(store)
+    volumes = {_volume(record): record for record in records if record.label is not None}
+    found, _ = attempt(
+        list(volumes.values()), lambda record: labels_of(record, preparation, contents), "reading labels"
+    )
+    if contents is not None:
+        contents.save()
+    present = dict(zip(volumes, found, strict=True))
+    tally = Counter(value for values in found if values for value in values)
+    strata = {}
+    for record in records:
+        values = present.get(_volume(record))
+        if values:
+            strata[record.case_id] = str(min(values, key=lambda value: (tally[value], value)))
+    return {"strata": strata}
+
+
+def labels_of(record: Record, preparation: Preparation, contents: Contents | None) -> list[int]:
+    """Foreground classes in the label map of a case; of a slice, in its whole volume. Raises UserError."""
+    whole = replace(record, slice=None, window=None)
+    reading = replace(preparation, spatial_dims=3) if record.slice is not None else preparation
+    key = None
+    if contents is not None and record.label is not None and record.label.exists():
+        part = json.dumps([record.member, record.time, reading.label_values])
+        key = digest_of("labels", contents.digest(record.label), part)
+        if (known := contents.note(key)) is not None:
+            return list(json.loads(known))
+    values = [int(value) for value in np.unique(reading.read_label(whole).array) if value > 0]
+    if contents is not None and key is not None:
+        contents.write_note(key, json.dumps(values))
+    return values
+
+
+def _volume(record: Record) -> tuple[Any, ...]:
+    return record.label, record.member, record.time

@@ -1,0 +1,1 @@
+"""Prepared cases, kept on disk or in memory."""
