@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import ConstantLR
 
 from medexp import build
 from medexp.data.module import DataModule
-from medexp.data.prepare import Grid, Prepared
+from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import InMemory
 from medexp.data.store.pack import pack
 from medexp.errors import UserError

@@ -18,7 +18,7 @@ from medexp.data import expand, order, tally
 from medexp.data.cases import EvalCases, Item, TrainCases, collate
 from medexp.data.checks.facts import CaseFacts, facts_of, judged
 from medexp.data.checks.integrity import check_across
-from medexp.data.prepare import Preparation, Prepared
+from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import selected
 from medexp.data.splits.make import Split, check_split
@@ -38,18 +38,16 @@ class DataModule(pl.LightningDataModule):
 
     root: folder of the data set. source: `records(root)`, one of medexp/data/sources.
     provides: "mask" (a label map a case) or "class" (a class, several classes or a number a case).
-    classes: names, index 0 first; of a segmentation the background.
-    target: how the task wants it (see medexp/data/targets.py).
+    classes: names, index 0 (the background) first. target: how the task wants it (see medexp/data/targets.py).
     orientation, spacing (mm), image_size (voxels), normalize, windows ([level, width] in HU), crop_foreground,
-    label_values (in the files, for each class): see medexp/data/prepare.py.
-    plane: 2D cases are the slices of volumes. times: "each" time point of a 4D scan is a case. missing: what becomes of
-    cases that lack a modality: "error", "zero" (that channel is 0), "drop". exclude: file of case ids to leave out.
+    label_values (in the files, for each class): see medexp/data/preparation/prepare.py.
+    plane: cases are slices of the volumes. times: "each" time point of a 4D scan is a case. missing: cases that lack a
+    modality are an "error", get "zero" in its place, or "drop" out. exclude: file of case ids to leave out.
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
     on a foreground class. balance: "class" draws cases so that every class comes equally often.
-    batch_size: patches (or images) a step and rank. limit: cases a part, for a quick look.
+    batch_size: patches (or images) a step and rank. limit: cases a part.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
-    store: folder where prepared cases are kept between runs; None keeps them in memory. about: licence, citation and
-    where to get it (`medexp fetch`).
+    store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
     """
 
     def __init__(
@@ -93,6 +91,11 @@ class DataModule(pl.LightningDataModule):
             crop_foreground=crop_foreground,
             label_values=label_values,
         )
+        if label_values is not None and len(label_values) != len(classes):
+            seen = f"{len(label_values)} entries for {len(classes)} classes (dataset.classes)"
+            raise UserError(f"dataset.label_values: {seen}; give a value, or a list of values, for each")
+        if plane is not None and spatial_dims != 2:
+            raise UserError(f"dataset.plane: {plane} slices are 2D; set dataset.spatial_dims=2, or dataset.plane=null")
         self.plane, self.times, self.missing, self.exclude = plane, times, missing, exclude
         if patch_size is not None and (len(patch_size) != spatial_dims or not all(size > 0 for size in patch_size)):
             seen = f"{list(patch_size)} is not a positive number for each of {spatial_dims} axes"
@@ -118,7 +121,7 @@ class DataModule(pl.LightningDataModule):
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             if self.times is not None:
-                found = expand.time_points(found, self.preparation.in_channels)
+                found = expand.time_points(found, self.preparation.file_channels)
             self._records = found if self.plane is None else expand.slices(found, self.plane)
         return self._records
 
@@ -224,8 +227,7 @@ class DataModule(pl.LightningDataModule):
         return self._loader(EvalCases(shard), batch_size=self.eval_batch_size, shuffle=False)
 
     @property
-    def eval_batch_size(self) -> int:
-        """Images of one size go together; others one at a time."""
+    def eval_batch_size(self) -> int:  # images of one size go together; others one at a time
         return self.batch_size if self.preparation.image_size is not None else 1
 
     def _loader(self, cases: Any, **options: Any) -> DataLoader[Item]:

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from medexp import build
 from medexp.data.cases import collate
 from medexp.data.module import DataModule
-from medexp.data.prepare import Prepared
+from medexp.data.preparation.prepare import Prepared
 from medexp.data.progress import track
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError

@@ -47,7 +47,7 @@ def test_any_argument_of_the_signature_may_be_given(override: str) -> None:
         ),
         (
             "dataset.split.vall=0.1",
-            "dataset.split.vall: medexp.data.splits.make.make_split has no such argument; did you mean 'val'?",
+            "dataset.split.vall: medexp.data.splits.make_split has no such argument; did you mean 'val'?",
         ),
         (
             "dataset.source.spatial_dim=2",
@@ -128,9 +128,7 @@ def test_a_mistyped_key_in_a_users_yaml_is_found() -> None:
     leaf.parent.mkdir(parents=True)
     leaf.write_text("# @package _global_\n# mine\ndataset:\n  split:\n    tset: 0.1\n")
     problem = _one("experiment=mine")
-    assert (
-        problem == "dataset.split.tset: medexp.data.splits.make.make_split has no such argument; did you mean 'test'?"
-    )
+    assert problem == "dataset.split.tset: medexp.data.splits.make_split has no such argument; did you mean 'test'?"
 
 
 def test_own_classes_are_held_against_their_signature_too() -> None:

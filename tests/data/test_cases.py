@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from medexp.data.cases import EvalCases, Item, TrainCases, collate, crop
 from medexp.data.order import Draw
-from medexp.data.prepare import Grid, Prepared
+from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.pack import pack
 

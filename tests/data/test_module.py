@@ -14,7 +14,7 @@ from monai.transforms import NormalizeIntensity
 from PIL import Image
 
 from medexp.data.module import DataModule
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources.phantom import records as phantom_records
 from medexp.data.splits.make import make_split

@@ -23,6 +23,7 @@ from medexp.data.checks import integrity, measure
 from medexp.data.checks.measure import Foreground
 from medexp.data.formats.scan import Scan
 from medexp.data.parallel import Stop, attempt
+from medexp.data.preparation import identity
 from medexp.data.records import Record
 from medexp.data.store.content import digest_of
 from medexp.errors import Faults, UserError
@@ -130,10 +131,8 @@ def measured(image: Scan, label: Scan | None) -> CaseFacts:
 @cache
 def code_version() -> str:
     """Hash of the code that reads and measures a case: facts of another version are not taken for ours."""
-    here = Path(__file__).parents[1]
-    names = ("checks/facts", "checks/measure", "images", "records", "prepare")
-    sources = [here / f"{name}.py" for name in names] + sorted((here / "formats").glob("*.py"))
-    return digest_of(*(path.read_bytes() for path in sources))
+    rooms = ("checks.facts", "checks.measure", "images", "records", "formats", "preparation.prepare")
+    return identity.code_version(*(f"medexp.data.{room}" for room in rooms))
 
 
 class FactsCache:

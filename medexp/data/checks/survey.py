@@ -11,7 +11,7 @@ from medexp.data.checks import integrity
 from medexp.data.checks.facts import CaseFacts, FactsCache, gather, judged, measured
 from medexp.data.checks.outliers import outliers
 from medexp.data.images import read_region
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.splits.make import Split
 from medexp.data.store.content import Contents, digest_of

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from medexp.data.parallel import attempt
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.content import Contents, digest_of
 
@@ -54,10 +54,13 @@ def label_strata(
 def labels_of(record: Record, preparation: Preparation, contents: Contents | None) -> list[int]:
     """Foreground classes in the label map of a case; of a slice, in its whole volume. Raises UserError."""
     whole = replace(record, slice=None, window=None)
-    reading = replace(preparation, spatial_dims=3) if record.slice is not None else preparation
+    reading = (
+        replace(preparation, spatial_dims=3, spacing=None, image_size=None) if record.slice is not None else preparation
+    )
     key = None
     if contents is not None and record.label is not None and record.label.exists():
-        part = json.dumps([record.member, record.time, reading.label_values])
+        region = contents.digest(record.region) if record.region is not None and record.region.exists() else None
+        part = json.dumps([record.member, record.time, reading.label_values, region])
         key = digest_of("labels", contents.digest(record.label), part)
         if (known := contents.note(key)) is not None:
             return list(json.loads(known))

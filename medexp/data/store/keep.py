@@ -14,7 +14,8 @@ from typing import Any
 from medexp.data.checks.facts import CaseFacts
 from medexp.data.formats.scan import Array, Scan
 from medexp.data.parallel import Stop, attempt
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.identity import code_version
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.content import Contents, digest_of
 from medexp.data.store.entries import InMemory, Kept, Store
@@ -112,10 +113,9 @@ class Keeper:
 @cache
 def made_by() -> str:
     """Version of all code that a kept case depends on: an entry of another version is not asked for again."""
-    here = Path(__file__).parents[1]
-    names = ("images", "records", "prepare", "resample", "source_grid", "store/pack", "checks/facts", "checks/measure")
-    sources = [here / f"{name}.py" for name in names] + sorted((here / "formats").glob("*.py"))
-    return digest_of(*(path.read_bytes() for path in sources), version("monai"), version("torch"))
+    rooms = ("images", "records", "formats", "preparation", "store.pack", "checks.facts", "checks.measure")
+    code = code_version(*(f"medexp.data.{room}" for room in rooms))
+    return digest_of(code, version("monai"), version("torch"))
 
 
 def _all(kept: list[Kept | None], faults: list[str], count: int) -> list[Kept]:

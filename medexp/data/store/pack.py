@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medexp.data.formats.scan import Array
-from medexp.data.prepare import Grid, Prepared
+from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import Kept
 from medexp.seeding import derive
 

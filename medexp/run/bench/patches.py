@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader as TorchLoader
 from medexp.data.cases import TrainCases, collate
 from medexp.data.checks.facts import facts_of
 from medexp.data.order import EpochOrder
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.keep import Keeper
 from medexp.run.bench import pipelines

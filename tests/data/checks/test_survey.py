@@ -16,7 +16,7 @@ from medexp.data.checks import facts as facts_module
 from medexp.data.checks.facts import CaseFacts
 from medexp.data.checks.integrity import twins
 from medexp.data.checks.survey import Findings, findings, given_split, survey
-from medexp.data.prepare import Preparation
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources import msd, table, voc
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from medexp.data.prepare import Grid, Prepared
+from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import InMemory
 from medexp.data.store.pack import PLACES, foreground_places, pack, unpack
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from medexp.data.formats.scan import Array
-from medexp.data.resample import (
+from medexp.data.preparation.resample import (
     Axis,
     Taps,
     interpolate,

@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import Resize, Spacing, SpatialResample
 
 from medexp.data.formats.scan import Array
-from medexp.data.resample import (
+from medexp.data.preparation.resample import (
     Axis,
     Taps,
     interpolate,

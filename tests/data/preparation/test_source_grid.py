@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medexp.data import source_grid
 from medexp.data.formats.scan import Array
-from medexp.data.source_grid import Box, Grid, Way, nonzero_box
+from medexp.data.preparation import source_grid
+from medexp.data.preparation.source_grid import Box, Grid, Way, nonzero_box
 
 ORIENTATIONS = ["".join(codes) for axes in permutations(("LR", "PA", "IS")) for codes in product(*axes)]
 

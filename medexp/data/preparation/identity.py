@@ -29,7 +29,7 @@ from torch import Tensor
 
 from medexp.errors import UserError
 
-PREPARING = ("images", "records", "formats", "prepare", "resample")  # modules of medexp.data that make a prepared case
+# modules of medexp.data that make a prepared case
 COMPOSE = "monai.transforms.compose.Compose"
 INSTALLED = ("site-packages", "dist-packages")
 PLAIN = (type(None), bool, int, float, complex, str, bytes)
@@ -48,10 +48,9 @@ def identity(thing: object, key: str = "preparation") -> str:
 
 
 def code_version(*modules: str | types.ModuleType) -> str:
-    """Hash of the source of modules and whole packages; of all code that prepares a case where none is named."""
-    names = modules or tuple(f"medexp.data.{name}" for name in PREPARING)
+    """Hash of the source of modules and whole packages. Raises UserError where one has none."""
     hasher = hashlib.blake2b(digest_size=16)
-    for path in (path for module in names for path in _sources(module)):
+    for path in (path for module in modules for path in _sources(module)):
         content = path.read_bytes()
         hasher.update(f"{path.name} {len(content)}\n".encode() + content)
     return hasher.hexdigest()

@@ -12,10 +12,10 @@ from monai.data import MetaTensor
 from torch import Tensor
 
 from medexp.data.formats.scan import Array, Scan
-from medexp.data.identity import identity
 from medexp.data.images import read_image, read_label, read_region
+from medexp.data.preparation.identity import identity
+from medexp.data.preparation.source_grid import Box, Grid, Way, nonzero_box
 from medexp.data.records import Record
-from medexp.data.source_grid import Box, Grid, Way, nonzero_box
 from medexp.errors import UserError
 
 __all__ = ["Grid", "Preparation", "Prepared"]

@@ -25,7 +25,7 @@ from monai.transforms import (
 from PIL import Image
 
 from medexp.data.formats.scan import Array, Scan
-from medexp.data.prepare import Preparation, Prepared
+from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Record
 from medexp.errors import UserError
 
