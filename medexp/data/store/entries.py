@@ -16,10 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from mmap import MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from medexp.data.formats.scan import Array
 from medexp.data.parallel import Stop
@@ -84,7 +86,13 @@ class Entry:
         dtype, shape, offset = self.arrays[name]
         if 0 in shape:
             return np.empty(shape, dtype)[cut]
-        return np.array(np.memmap(self.path, dtype=dtype, mode="r", offset=offset, shape=shape)[cut])
+        handle = os.open(self.path, os.O_RDONLY)
+        try:  # private and writable, because torch wants that; nothing is written
+            pages = mmap(handle, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE)
+        finally:
+            os.close(handle)
+        part = np.ndarray(shape, dtype, pages, offset)[cut]
+        return np.asarray(torch.from_numpy(part).clone().numpy())  # torch copies faster than numpy, and the map goes
 
 
 class Store:

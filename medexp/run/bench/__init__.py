@@ -18,9 +18,9 @@ def bench(
     for key, value, least in (("--cases", cases, 2), ("--rounds", rounds, 1), ("--patches", patches, 1)):
         if value < least:
             raise UserError(f"{key}: {value} is less than {least}")
-    if min(size) < 96:
+    if min(size) < 80:
         raise UserError(
-            f"--size: {size} is less than 96 voxels along an axis; patches of 64^3 are cut after resampling"
+            f"--size: {size} is less than 80 voxels along an axis; patches of 64^3 are cut after resampling"
         )
     if output is not None and not output.absolute().parent.is_dir():
         raise UserError(f"--json: {output.parent} is no folder; give a file in one")

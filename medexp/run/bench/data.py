@@ -72,27 +72,28 @@ def preparation(records: list[Any], rounds: int) -> dict[str, Any]:
 
 
 def patch_read(folder: Path, rounds: int) -> dict[str, Any]:
-    """A 64^3 float16 patch of a 256^3 volume: from the store, opened for each read, and from a tensor in memory."""
+    """A 64^3 patch of a 256^3 volume: from the store in float16, opened for each read, and from tensors in memory, in
+    float16 too and in float32 as caches hold it."""
     from medexp.data.store.entries import open_entry, write_entry
 
     array = np.random.default_rng(0).normal(size=(1, 256, 256, 256)).astype(np.float16)
     path = folder / "read.case"
     write_entry(path, {"image": array}, {})
-    entry, tensor = open_entry(path), torch.from_numpy(array)
-    corners = np.random.default_rng(1).integers(0, 192, (200, 3))
-
-    def cuts() -> Any:
-        return ((slice(None), *(slice(c, c + 64) for c in corner)) for corner in corners.tolist())
-
+    entry, half = open_entry(path), torch.from_numpy(array)
+    single = half.float()
+    corners = np.random.default_rng(1).integers(0, 192, (200, 3)).tolist()
+    cuts = [(slice(None), *(slice(start, start + 64) for start in corner)) for corner in corners]
     timings = interleaved(
         {
-            "memory": lambda: [tensor[cut].clone() for cut in cuts()],
-            "store": lambda: [torch.from_numpy(entry.read("image", cut)) for cut in cuts()],
+            "memory, float16": lambda: [half[cut].clone() for cut in cuts],
+            "memory, float32": lambda: [single[cut].clone() for cut in cuts],
+            "store": lambda: [torch.from_numpy(entry.read("image", cut)) for cut in cuts],
         },
-        rounds,
+        2 * rounds,
     )
-    milliseconds = {name: timing.median / len(corners) * 1000 for name, timing in timings.items()}
-    return {"milliseconds": milliseconds, "ratio": milliseconds["store"] / milliseconds["memory"]}
+    milliseconds = {name: timing.median / len(cuts) * 1000 for name, timing in timings.items()}
+    ratios = {name: milliseconds["store"] / value for name, value in milliseconds.items() if name != "store"}
+    return {"milliseconds": milliseconds, "ratios": ratios}
 
 
 def memory(folder: Path) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def show_data(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=110)
     where = result["machine"]
     title = f"{where['cpu']['name']}, {where['threads']} threads, {where['date']}"
     table = Table("what", "medexp", "beside it", "ratio", title=title, title_justify="left")
@@ -51,12 +51,9 @@ def show_data(result: dict[str, Any]) -> None:
         table.add_row("patches a second", f"{rates['medexp']:.0f}", f"{rates[name]:.1f} ({name})", f"{ratio:.1f}x")
     part = result["read"]
     times = part["milliseconds"]
-    table.add_row(
-        "read a 64^3 patch of 256^3",
-        f"{times['store']:.2f} ms",
-        f"{times['memory']:.2f} ms (memory)",
-        f"{part['ratio']:.2f}x as long",
-    )
+    for name, ratio in part["ratios"].items():
+        beside = f"{times[name]:.2f} ms ({name})"
+        table.add_row("read a 64^3 patch of 256^3", f"{times['store']:.2f} ms", beside, f"{ratio:.2f}x as long")
     few, many = result["memory"]["peak_mb"].items()
     seen = f"{many[1]:.0f} MB at {many[0]} volumes"
     table.add_row("peak memory", seen, f"{few[1]:.0f} MB at {few[0]}", f"{result['memory']['ratio']:.3f}x")
