@@ -14,19 +14,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from medexp.data import expand, order, tally
+from medexp.data import expand, tally
+from medexp.data.balance import Balance, case_weights
 from medexp.data.cases import EvalCases, Item, TrainCases, collate
 from medexp.data.checks.facts import CaseFacts, facts_of, judged
 from medexp.data.checks.integrity import check_across
+from medexp.data.order import EpochOrder
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import selected
 from medexp.data.splits.make import Split, check_split
 from medexp.data.splits.presence import label_strata
-from medexp.data.splits.strata import classes_of
 from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.keep import Keeper
-from medexp.data.store.pack import classes_present, unpack
+from medexp.data.store.pack import unpack
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
 
@@ -44,7 +45,7 @@ class DataModule(pl.LightningDataModule):
     plane: cases are slices of the volumes. times: "each" time point of a 4D scan is a case. missing: cases that lack a
     modality are an "error", get "zero" in its place, or "drop" out. exclude: file of case ids to leave out.
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
-    on a foreground class. balance: "class" draws cases so that every class comes equally often.
+    on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
     batch_size: patches (or images) a step and rank. limit: cases a part.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
@@ -73,7 +74,7 @@ class DataModule(pl.LightningDataModule):
         exclude: str | None = None,
         patch_size: Sequence[int] | None = None,
         foreground: float = 0.33,
-        balance: Literal["class"] | None = None,
+        balance: Balance = None,
         batch_size: int = 4,
         num_workers: int = 0,
         limit: int | None = None,
@@ -207,18 +208,11 @@ class DataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         cases = TrainCases(self._cases["train"], self.seed, self.patch_size, self.foreground, self.augmentation)
         rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        draws = order.EpochOrder(len(cases), self.seed, rank, ranks, self._weights())
+        kept = self._cases["train"]
+        weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
+        draws = EpochOrder(len(cases), self.seed, rank, ranks, weights)
         batch = min(self.batch_size, len(draws))
         return self._loader(cases, batch_size=batch, sampler=draws, drop_last=True)
-
-    def _weights(self) -> list[float] | None:
-        if self.balance is None:
-            return None
-        if self.target == "mask":
-            strata = [[str(value) for value in classes_present(kept.facts)] for _, kept in self._cases["train"]]
-        else:
-            strata = [classes_of(record) for record in self.parts()["train"]]
-        return order.class_weights_of(strata)
 
     def val_dataloader(self) -> DataLoader[Item]:
         cases = self._cases["val"]

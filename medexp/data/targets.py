@@ -17,6 +17,9 @@ def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
         raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")
     if target == "multilabel":
         return _multi_hot(record, classes)
+    if isinstance(record.target, list | tuple):
+        seen = f"{len(record.target)} labels where one class is expected"
+        raise UserError(f"case {record.case_id}: {seen}; choose task=classification_multilabel loss=bce")
     index = _index(record, record.target, classes)
     if target == "binary":
         if len(classes) != 2:

@@ -30,12 +30,13 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
     from rich.console import Console
 
     from medexp import build
+    from medexp.run.suited import suited
     from medexp.run.train import plan
 
     if exclude_bad is not None and "=" in str(exclude_bad):  # `--exclude-bad dataset=...`: the word was an override
         overrides, exclude_bad = [*overrides, str(exclude_bad)], Path("excluded.txt")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    cfg = plan(overrides)
+    cfg = plan(suited(overrides))
     console.print("config: sound")
     data = build.datamodule(cfg)
     found = _examined(data)

@@ -25,13 +25,12 @@ WIDE = 160  # columns of a table that goes to a file
 
 @dataclass(frozen=True)
 class Named:
-    """A named data set. root: None where the leaf leaves it to the user. provides: mask or class."""
+    """A named data set. root: None where the leaf leaves it to the user."""
 
     name: str
     what: str
     root: Path | None
     about: About
-    provides: str = "mask"
 
     @property
     def here(self) -> bool:
@@ -39,15 +38,11 @@ class Named:
 
     @property
     def check(self) -> str:
-        """The command that reads every case: with an experiment of this data set, else with parts that suit it."""
+        """The command that reads every case: with an experiment of this data set, else of itself."""
         for name, leaf in paths.options("experiment").items():
             if re.search(rf"(?m)^ *- override /dataset: {re.escape(self.name)}$", leaf.read_text(encoding="utf-8")):
                 return f"medexp check experiment={name}"
-        if self.provides != "class":
-            return f"medexp check dataset={self.name}"
-        many = re.search("multi-?label", self.what)
-        parts = "task=classification_multilabel loss=bce" if many else "task=classification loss=cross_entropy"
-        return f"medexp check dataset={self.name} {parts} model=simple_cnn inferer=simple"
+        return f"medexp check dataset={self.name}"
 
 
 def fetch(names: list[str], root: str | None = None, keep: bool = False) -> int:
@@ -120,8 +115,7 @@ def _load(name: str, leaf: Path, root: str | None) -> Named | None:
         raise UserError(f"dataset={name}: {str(error).splitlines()[0]}; set it, or give --root") from None
     place = own if root is None else root
     where = None if place is None else Path(str(place)).expanduser().absolute()
-    provides = str(node.get("provides", "mask"))
-    return Named(name, paths.summary(leaf), where, read_about(about, f"dataset={name}: about"), provides)
+    return Named(name, paths.summary(leaf), where, read_about(about, f"dataset={name}: about"))
 
 
 def _tells(leaf: Path) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from medexp.config import compose, paths
 from medexp.errors import UserError
 from medexp.run import folder
+from medexp.run.suited import suited
 
 if TYPE_CHECKING:
     from medexp.data.planning.fingerprint import Fingerprint
@@ -117,9 +118,7 @@ def _config(overrides: list[str]) -> dict[str, Any]:
     from medexp.config.targets import allowed
     from medexp.run.train import _absolute
 
-    cfg = compose.compose(overrides)
-    if cfg.dataset.get("provides") == "class" and cfg.task.get("target") == "mask":
-        cfg = compose.compose([*overrides, "task=classification"])
+    cfg = compose.compose(suited(overrides))
     if OmegaConf.is_missing(cfg.dataset, "image_size"):
         cfg.dataset.image_size = None
     resolved = compose.resolve(cfg)

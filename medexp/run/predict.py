@@ -36,7 +36,8 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     """
     cfg = folder.load(run)
     data = build.datamodule(cfg)
-    records = inputs(source, data.preparation.file_channels)
+    dims = 3 if data.plane is not None else data.preparation.spatial_dims
+    records = inputs(source, data.preparation.file_channels, dims)
     if data.times is not None:
         records = expand.time_points(records, data.preparation.file_channels)
     paths = outputs(records, output, dense=data.target == "mask")
@@ -85,10 +86,10 @@ def _end(record: Record) -> str:
     path = record.files[0]
     if suffix(path) in NIFTI:
         return suffix(path)
-    return ".nii.gz" if suffix(path) in PLACED or path.is_dir() else ".png"
+    return ".nii.gz" if suffix(path) in PLACED or path.is_dir() else ".png"  # a DICOM series is its folder
 
 
-def inputs(source: Path, channels: int) -> list[Record]:
+def inputs(source: Path, channels: int, spatial_dims: int = 3) -> list[Record]:
     """Cases of a file or folder: images, or the series of DICOM files in it and in folders below.
 
     With several channels, files CASE_0000, CASE_0001 ... (nnU-Net's names) are one case.
@@ -99,7 +100,7 @@ def inputs(source: Path, channels: int) -> list[Record]:
     if source.is_dir() and all(suffix(path) in DICOM for path in files):
         from medexp.data.sources.dicom import records as dicom_series
 
-        if series := dicom_series(source):
+        if series := dicom_series(source, spatial_dims=spatial_dims):
             return series
     if not files or not suffix(files[0]):
         raise UserError(f"--input: {source} holds no image that can be read")

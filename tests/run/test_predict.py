@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layouts import dicom
 from PIL import Image
 
 from medexp import build
 from medexp.cli import main
+from medexp.data.images import read_image
 from medexp.data.records import Record
+from medexp.data.sources.dicom import records as dicom_records
 from medexp.errors import UserError
 from medexp.run import folder
 from medexp.run.inference import Outcome, infer
@@ -187,3 +190,34 @@ def test_no_image_is_overwritten_by_its_prediction(trained: dict[str, Any], phan
         predict(run, scan, tmp_path / "mask.png")
     assert scan.read_bytes() == before
     assert list(tmp_path.iterdir()) == [scan]
+
+
+def test_a_dicom_series_comes_back_as_a_volume_on_its_grid(trained_3d: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        volume = rng.integers(0, 900, (20, 24, 18)).astype(np.int16)
+        dicom.write_series(tmp_path / "in" / name, volume, series=name)
+    assert main(["predict", str(trained_3d), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
+    records = dicom_records(tmp_path / "in")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{r.case_id}.nii.gz" for r in records]
+    for record in records:
+        mask = nib.load(tmp_path / "out" / f"{record.case_id}.nii.gz")
+        scan = read_image(record, spatial_dims=3, channels=1)
+        assert mask.shape == scan.array.shape[1:]
+        np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-4)
+
+
+def test_a_model_of_slices_gives_volumes(tiny: list[str], phantom: Path, tmp_path: Path) -> None:
+    words = [word for word in tiny if not word.startswith(("experiment=", "dataset.root", "dataset.source"))]
+    data = [f"dataset.root={phantom}", "dataset.source.patients=10", "dataset.plane=axial", "dataset.spatial_dims=2"]
+    sizes = ["dataset.patch_size=[16,16]", "dataset.limit=12", "dataset.batch_size=4"]
+    run = start(
+        ["dataset=phantom", "model=unet", "inferer=whole_by_8", *words, *data, *sizes, f"run_dir={tmp_path / 'run'}"]
+    )
+    source = next((phantom / "imagesTr").glob("*.nii.gz"))
+    output = tmp_path / "mask.nii.gz"
+    assert main(["predict", run["run_dir"], "--input", str(source), "--output", str(output)]) == 0
+    mask, image = nib.load(output), nib.load(source)
+    assert mask.shape == image.shape
+    np.testing.assert_array_equal(mask.affine, image.affine)
+    assert len(np.unique(np.asarray(mask.dataobj))) > 1
