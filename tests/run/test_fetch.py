@@ -18,6 +18,7 @@ from medexp.config import paths
 from medexp.data.fetching import download
 from medexp.errors import UserError
 from medexp.run.fetch import all_named, fetch, named
+from medexp.run.suited import suited
 from medexp.run.train import plan
 
 
@@ -277,20 +278,14 @@ def test_control_c_leaves_only_the_part(site: layout.Site, tmp_path: Path) -> No
     ("name", "command"),
     [
         ("mednist", "medexp check experiment=classification/mednist"),
-        (
-            "medmnist/bloodmnist",
-            "medexp check dataset=medmnist/bloodmnist task=classification loss=cross_entropy model=simple_cnn inferer=simple",
-        ),
-        (
-            "medmnist/chestmnist",
-            "medexp check dataset=medmnist/chestmnist task=classification_multilabel loss=bce model=simple_cnn inferer=simple",
-        ),
+        ("medmnist/bloodmnist", "medexp check dataset=medmnist/bloodmnist"),
+        ("medmnist/chestmnist", "medexp check dataset=medmnist/chestmnist"),
         ("dsb2018", "medexp check dataset=dsb2018"),
     ],
 )
 def test_the_next_command_composes(name: str, command: str) -> None:
     assert named(name).check == command
-    assert plan(command.split()[2:])["dataset"]["about"]
+    assert plan(suited(command.split()[2:]))["dataset"]["about"]
 
 
 def test_every_shipped_data_set_says_how_it_is_had() -> None:
