@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 
+ALIKE = 5  # cases of which the same is said, from which on it is said once
+
+
 class UserError(Exception):
     """Something the user can mend. The message names the key, file or case, what was seen, what is allowed, the next move."""
 
@@ -16,7 +19,25 @@ class Faults(UserError):
         super().__init__(headline, self.problems)
 
     def __str__(self) -> str:
-        return "\n".join([self.headline, *(f"  {problem}" for problem in self.problems)])
+        return "\n".join([self.headline, *(f"  {line}" for line in grouped(self.problems))])
+
+
+def grouped(problems: list[str]) -> list[str]:
+    """A line a problem; what is said alike of many cases ("case ID: ...") is said once, with all of their ids."""
+    cases: dict[str, list[str]] = {}
+    for problem in problems:
+        case, colon, reason = problem.removeprefix("case ").partition(": ")
+        if problem.startswith("case ") and colon:
+            cases.setdefault(reason, []).append(case)
+    lines = []
+    for problem in problems:
+        reason = problem.partition(": ")[2]
+        alike = cases.get(reason, []) if problem.startswith("case ") else []
+        if len(alike) < ALIKE:
+            lines.append(problem)
+        elif alike[0] == problem.removeprefix("case ").partition(": ")[0]:
+            lines.append(f"{len(alike)} cases: {reason} (cases {', '.join(alike)})")
+    return lines
 
 
 def nearest(word: str, allowed: list[str]) -> str:

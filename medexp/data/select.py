@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from medexp.data.records import Record
 from medexp.data.splits.files import excluded, without
 from medexp.errors import Faults, UserError
+from medexp.seeding import derive
 
 log = logging.getLogger(__name__)
+FEW = 5  # patients
+
+
+def listed_by(source: Callable[..., list[Record]], root: Path, missing: str) -> list[Record]:
+    """What a source lists; one that can is told whether cases may lack a modality."""
+    if missing != "error" and "allow_missing" in inspect.signature(source).parameters:
+        return source(root, allow_missing=True)
+    return source(root)
 
 
 def selected(found: list[Record], root: Path, exclude: str | None, missing: str) -> list[Record]:
@@ -38,3 +49,32 @@ def selected(found: list[Record], root: Path, exclude: str | None, missing: str)
         if not found:
             raise UserError(f"dataset.missing: drop leaves no case of {root}; set dataset.missing=zero")
     return found
+
+
+def few(ids: list[str], limit: int | None, slices: bool) -> list[str]:
+    """As many cases of a part as `limit` allows, of all classes some; of slices those of the first volumes."""
+    if limit is None or slices:
+        return ids[:limit]
+    return sorted(sorted(ids, key=lambda case: derive("limit", case))[:limit])
+
+
+def need_one_size(shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
+    """Whole images of several sizes make no batch. Raises UserError."""
+    sizes = sorted(set(shapes))
+    if len(sizes) > 1 and batch_size > 1:
+        seen = f"none, but cases differ in size ({sizes[0]} to {sizes[-1]} voxels) and dataset.batch_size is {batch_size}"
+        raise UserError(
+            f"dataset.patch_size: {seen}; set dataset.patch_size or dataset.image_size, take plan=auto, or "
+            "dataset.batch_size=1"
+        )
+
+
+def small_parts(parts: Mapping[str, Sequence[Record]]) -> list[str]:
+    """A word on parts so small that their scores say little."""
+    patients = {part: len({record.group for record in records}) for part, records in parts.items()}
+    return [
+        f"{part} has {count} patient{'s' * (count != 1)}: scores on so few say little; take folds (dataset.split.fold) or "
+        "a split file (dataset.split.file)"
+        for part, count in patients.items()
+        if part != "train" and count < FEW
+    ]

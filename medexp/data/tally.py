@@ -30,8 +30,9 @@ def class_counts(cases: Sequence[tuple[Item, Kept]], classes: int, target: str) 
 def describe(name: str, parts: Mapping[str, Sequence[Record]], target: str, licence: str | None) -> str:
     """One line on a split."""
     sizes = ", ".join(f"{len(records)} {part}" for part, records in parts.items())
+    known = any(record.patient_id for records in parts.values() for record in records)
     patients = len({record.group for records in parts.values() for record in records})
-    line = f"{name}: {sizes} cases of {patients} patients"
+    line = f"{name}: {sizes} cases of {patients} patients" + ("" if known else " (patients unknown: each case is one)")
     if target in ("index", "binary"):
         found = Counter(str(record.target) for record in parts["train"])
         line += "; training classes " + ", ".join(f"{name} {count}" for name, count in sorted(found.items()))

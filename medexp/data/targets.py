@@ -59,5 +59,5 @@ def _index(record: Record, value: object, classes: Sequence[str]) -> int:
         return value
     hint = nearest(str(value), names)
     raise UserError(
-        f"case {record.case_id}: class '{value}' is not in dataset.classes{hint} classes: {', '.join(names)}"
+        f"case {record.case_id}: class '{value}' is not in dataset.classes{hint or ';'} classes: {', '.join(names)}"
     )

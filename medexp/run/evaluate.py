@@ -16,6 +16,7 @@ from medexp.data.splits.make import check_split
 from medexp.errors import UserError
 from medexp.run import figures, folder
 from medexp.run.inference import Outcome, infer
+from medexp.run.volumes import Array, Volumes, volume_id, volume_spacing
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -72,25 +73,30 @@ def score(
     """Predicts, compares and writes the results into `output`."""
     scorer = build.scorer(cfg)
     rows: list[dict[str, Any]] = []
-    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"], len(records))
-    log.info("evaluating %d cases (%s)", len(records), part)
+    volumes = Volumes(records) if data.plane is not None else None
+    count = len(records if volumes is None else volumes)
+    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"], count)
+    log.info("evaluating %d cases (%s)", count, part)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output: cannot write to {output} ({error.strerror}); give another folder") from None
 
     def receive(outcome: Outcome) -> None:
-        label = None
-        if outcome.labels is not None:
-            label = data.preparation.read(outcome.record, with_label=True)[1]
-            assert label is not None
-            region = data.preparation.region(outcome.record)  # the label is background outside of it already
-            labels = outcome.labels if region is None else np.where(region, outcome.labels, 0)
-            row = scorer.case(labels, label.array, outcome.prepared.source.spacing)
-        else:
+        case_id = outcome.record.case_id
+        if outcome.labels is None:
             assert outcome.target is not None
             row = scorer.case(outcome.probabilities.numpy(), outcome.target.numpy(), ())
-        rows.append({"case_id": outcome.record.case_id, **row})
+        else:
+            labels, truth, spacing = *_label_maps(data, outcome), outcome.prepared.source.spacing
+            if volumes is not None:
+                whole = volumes.add(outcome.record, labels, truth)
+                if whole is None:
+                    return
+                (labels, truth), spacing = whole, volume_spacing(outcome.record)
+                case_id = volume_id(outcome.record)
+            row = scorer.case(labels, truth, spacing)
+        rows.append({"case_id": case_id, **row})
         drawn.add(outcome, row)
 
     infer(cfg, task, data, records, receive, labelled=True)
@@ -106,3 +112,11 @@ def score(
     folder.write(output / folder.PER_CASE, pd.DataFrame(rows).to_csv(index=False))
     folder.write_json(output / folder.SUMMARY, summary)
     return summary
+
+
+def _label_maps(data: DataModule, outcome: Outcome) -> tuple[Array, Array]:
+    """Prediction and truth on the source grid; outside of the field of view both are background."""
+    assert outcome.labels is not None
+    truth = data.preparation.read_label(outcome.record).array
+    region = data.preparation.region(outcome.record)
+    return (outcome.labels if region is None else np.where(region, outcome.labels, 0)), truth

@@ -16,7 +16,6 @@ from PIL import Image
 
 from medexp import build
 from medexp.data import expand
-from medexp.data.formats.part import slice_axis
 from medexp.data.images import DICOM, NIFTI, PLACED, header, stem, suffix
 from medexp.data.module import DataModule
 from medexp.data.records import Record
@@ -24,6 +23,7 @@ from medexp.data.sources.folders import images_below, sorted_unique
 from medexp.errors import UserError
 from medexp.run import folder
 from medexp.run.inference import Outcome, infer
+from medexp.run.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
@@ -136,20 +136,18 @@ def _stacks(cfg: dict[str, Any], task: Any, data: DataModule, records: list[Reco
     """Volumes, slice by slice: a map is written once its last slice is there."""
     assert data.plane is not None
     for record in records:
-        head = header(record)
-        axis = slice_axis(head.affine, data.plane)
-        labels = np.zeros(head.shape[:3], np.uint8 if len(data.classes) <= 256 else np.uint16)
+        slices = expand.slices([record], data.plane)
+        volumes = Volumes(slices)
 
-        def receive(outcome: Outcome, labels: Any = labels, axis: int = axis) -> None:
-            assert outcome.record.slice is not None
-            place = [slice(None)] * 3
-            place[axis] = outcome.record.slice.index  # type: ignore[call-overload]
-            labels[tuple(place)] = outcome.labels
+        def receive(outcome: Outcome, volumes: Volumes = volumes, record: Record = record) -> None:
+            assert outcome.labels is not None
+            whole = volumes.add(outcome.record, outcome.labels)
+            if whole is not None:
+                path = paths[record.case_id]
+                save_mask(whole[0], record.files[0], path, header(record).affine)
+                log.info("%s", path)
 
-        infer(cfg, task, data, expand.slices([record], data.plane), receive, labelled=False)
-        path = paths[record.case_id]
-        save_mask(labels, record.files[0], path, head.affine)
-        log.info("%s", path)
+        infer(cfg, task, data, slices, receive, labelled=False)
 
 
 def save_mask(labels: np.ndarray[Any, Any], like: Path, path: Path, affine: np.ndarray[Any, Any]) -> None:

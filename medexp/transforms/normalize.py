@@ -6,9 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from monai.transforms import NormalizeIntensity
 from torch import Tensor
 
 from medexp.errors import UserError
+
+
+class ZScore(NormalizeIntensity):
+    """Each channel by its own mean and standard deviation; `nonzero`: by those of its voxels that are not 0, and 0 stays 0."""
+
+    def __init__(self, nonzero: bool = False) -> None:
+        super().__init__(nonzero=nonzero, channel_wise=True)
 
 
 @dataclass(frozen=True)

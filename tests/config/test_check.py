@@ -6,35 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts.configs import problems
 
 from medexp.config.check import check
 from medexp.config.compose import compose, resolve
 from medexp.errors import Faults
 
 
-def _problems(*overrides: str) -> list[str]:
-    cfg = resolve(compose([*overrides, "run_dir=run"]))
-    try:
-        check(cfg, "the config")
-    except Faults as faults:
-        return faults.problems
-    return []
-
-
 def _one(*overrides: str) -> str:
-    (problem,) = _problems(*overrides)
+    (problem,) = problems(*overrides)
     return problem
 
 
 def test_the_default_is_sound() -> None:
-    assert _problems() == []
+    assert problems() == []
 
 
 @pytest.mark.parametrize(
     "override", ["model.dropout=0.1", "model.norm=batch", "optimizer.amsgrad=true", "trainer.deterministic=warn"]
 )
 def test_any_argument_of_the_signature_may_be_given(override: str) -> None:
-    assert _problems(override) == []
+    assert problems(override) == []
 
 
 @pytest.mark.parametrize(
@@ -83,7 +75,7 @@ def test_any_argument_of_the_signature_may_be_given(override: str) -> None:
     ],
 )
 def test_a_fault_is_named_with_its_key_at_any_depth(override: str, problem: str) -> None:
-    assert any(found.startswith(problem) for found in _problems(override)), _problems(override)
+    assert any(found.startswith(problem) for found in problems(override)), problems(override)
 
 
 def test_all_problems_are_reported_at_once_under_a_headline() -> None:
@@ -140,7 +132,7 @@ def test_own_classes_are_held_against_their_signature_too() -> None:
     leaf = Path("conf/model/mine.yaml")
     leaf.parent.mkdir(parents=True)
     leaf.write_text("# Mine\n_target_: mylab_check.nets.Mine\nwidth: 1\nout_channels: ${task.out_channels}\n")
-    assert _problems("model=mine") == []
+    assert problems("model=mine") == []
     assert (
         _one("model=mine", "model.witdh=3")
         == "model.witdh: mylab_check.nets.Mine has no such argument; did you mean 'width'?"

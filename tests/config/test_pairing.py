@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from layouts.configs import problems
 
-from medexp.config.check import check
 from medexp.config.compose import compose, resolve
 from medexp.config.pairing import logged
-from medexp.errors import Faults
 
 MEDNIST = "experiment=classification/mednist"
-
-
-def _problems(*overrides: str) -> list[str]:
-    cfg = resolve(compose([*overrides, "run_dir=run"]))
-    try:
-        check(cfg, "the config")
-    except Faults as faults:
-        return faults.problems
-    return []
 
 
 def test_what_is_logged_is_the_losses_and_the_validation_metrics() -> None:
@@ -78,7 +68,7 @@ def test_what_is_logged_is_the_losses_and_the_validation_metrics() -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_named(overrides: list[str], problem: str) -> None:
-    found = _problems(*overrides)
+    found = problems(*overrides)
     assert len(found) == 1, found
     assert found[0].startswith(problem)
 
@@ -94,7 +84,7 @@ def test_parts_that_do_not_fit_are_named(overrides: list[str], problem: str) -> 
     ],
 )
 def test_the_networks_own_reason_is_handed_on(overrides: list[str], reason: str) -> None:
-    (problem,) = _problems(*overrides)
+    (problem,) = problems(*overrides)
     assert reason in problem
 
 
@@ -106,11 +96,11 @@ def test_the_networks_own_reason_is_handed_on(overrides: list[str], reason: str)
     ],
 )
 def test_a_patch_that_fits_is_taken(overrides: list[str]) -> None:
-    assert _problems(*overrides) == []
+    assert problems(*overrides) == []
 
 
 def test_a_stride_that_shrinks_the_map_is_found() -> None:
-    (problem,) = _problems(
+    (problem,) = problems(
         "model._target_=torch.nn.Conv3d",
         *(f"~model.{key}" for key in ("spatial_dims", "channels", "strides", "num_res_units", "dropout")),
         *("model.kernel_size=2", "model.stride=2"),
@@ -123,23 +113,23 @@ def test_a_stride_that_shrinks_the_map_is_found() -> None:
 
 def test_trying_the_network_draws_no_random_number() -> None:
     before = torch.random.get_rng_state()
-    assert _problems("model=swin_unetr", "dataset.patch_size=[64,64,64]") == []
+    assert problems("model=swin_unetr", "dataset.patch_size=[64,64,64]") == []
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_gpu_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    (problem,) = _problems("trainer=gpu")
+    (problem,) = problems("trainer=gpu")
     assert problem == "trainer.accelerator: 'gpu', but torch sees no CUDA GPU here; use trainer=cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert _problems("trainer=gpu") == []
+    assert problems("trainer=gpu") == []
 
 
 def test_padding_that_the_strides_do_not_divide_is_refused_before_training() -> None:
-    (problem,) = _problems("experiment=segmentation/phantom", "inferer.divisible_by=3")
+    (problem,) = problems("experiment=segmentation/phantom", "inferer.divisible_by=3")
     assert problem.startswith("inferer.divisible_by: 3 does not suit monai.networks.nets.UNet (")
 
 
 def test_an_inferer_of_whole_images_does_not_suit_a_classifier() -> None:
-    (problem,) = _problems("experiment=classification/phantom_presence", "inferer=whole")
+    (problem,) = problems("experiment=classification/phantom_presence", "inferer=whole")
     assert "use inferer=simple" in problem

@@ -214,6 +214,10 @@ def test_a_model_of_slices_gives_volumes(tiny: list[str], phantom: Path, tmp_pat
     run = start(
         ["dataset=phantom", "model=unet", "inferer=whole_by_8", *words, *data, *sizes, f"run_dir={tmp_path / 'run'}"]
     )
+    table = pd.read_csv(tmp_path / "run" / "per_case.csv")  # a row a volume, scored in 3D
+    assert len(table) == 1
+    assert {"volume_error_ml_liver", "hd95"} <= set(table.columns)
+    assert table["case_id"][0] in {path.name.split(".")[0] for path in (phantom / "imagesTr").iterdir()}
     source = next((phantom / "imagesTr").glob("*.nii.gz"))
     output = tmp_path / "mask.nii.gz"
     assert main(["predict", run["run_dir"], "--input", str(source), "--output", str(output)]) == 0

@@ -104,7 +104,7 @@ def records(
             findings.left_out.setdefault("image", []).append(session.case_id)
             continue
         if lacking and not allow_missing:
-            hint = "mend it, or set dataset.source.allow_missing=true"
+            hint = "mend it, or set dataset.missing=zero or drop"
             findings.problems.append(f"case {session.case_id}: has no image that ends in {', '.join(lacking)}; {hint}")
         if masks == () and not _let_go(session.case_id, f"{label_suffix} label map", allow_unlabelled, findings):
             continue

@@ -141,7 +141,7 @@ def _lacking(record: Record, lacking: list[str], allow_missing: bool, masks: Pat
     where = f"case {record.case_id}: "
     if not record.files:
         return [f"{where}{record.label}: a label map without any image"]
-    hint = "mend it, or set dataset.source.allow_missing=true"
+    hint = "mend it, or set dataset.missing=zero or drop"
     found = [] if allow_missing else [f"{where}no file matches {text}; {hint}" for text in lacking]
     if masks is not None and record.label is None:
         hint = "mend it, or set dataset.source.allow_unlabelled=true to leave such cases out"

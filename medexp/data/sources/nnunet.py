@@ -50,7 +50,7 @@ def records(root: Path, *, allow_missing: bool = False, patient_pattern: str | N
         lacking = [f"{number:04d}" for number, path in enumerate(images) if path is None]
         if lacking and not allow_missing:
             problems.append(
-                f"case {case}: has no channel {', '.join(lacking)}; dataset.source.allow_missing=true lets it"
+                f"case {case}: has no channel {', '.join(lacking)}; mend it, or set dataset.missing=zero or drop"
             )
     if problems:
         raise Faults(f"{len(problems)} faults in {root}", sorted(problems))
