@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 ALIKE = 5  # cases of which the same is said, from which on it is said once
 
 

@@ -117,17 +117,35 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results",
     )
     evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    evaluate.add_argument("--data", metavar="ROOT", help="another folder of the same format: all of its labelled cases")
+    evaluate.add_argument(
+        "--data",
+        metavar="ROOT",
+        help="another folder of the same format: all of its labelled cases; those seen in training are counted",
+    )
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="where to write per_case.csv and summary.json")
     evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best")
 
     predict = add(
         *("predict", "a run's model on new images", _predict),
-        "  medexp predict RUN --input scan.nii.gz --output mask.nii.gz\n  medexp predict RUN --input scans/ --output masks/",
+        "  medexp predict RUN --input scan.nii.gz --output mask.nii.gz\n  medexp predict RUN --input scans/ --output masks/\n"
+        "  medexp predict RUN --input patients/ --output masks/",
     )
     predict.add_argument("run", type=Path, metavar="RUN", help="run folder")
-    predict.add_argument("--input", type=Path, required=True, metavar="PATH", help="an image, or a folder of images")
-    predict.add_argument("--output", type=Path, required=True, metavar="PATH", help="a folder, or a file for one image")
+    predict.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="an image or 4D scan, a DICOM series, or a folder: laid out as in training, or images in it or in folders below "
+        "(CASE_0000, CASE_0001 ... are one case)",
+    )
+    predict.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a folder, or a file for one case (every time point of a 4D scan is one)",
+    )
     predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
 
     checked = add(

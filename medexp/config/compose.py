@@ -76,6 +76,10 @@ def compose(overrides: list[str], first: Path | None = None) -> DictConfig:
         raise UserError(f"{unknown[0]}: no such key{_or_list(unknown[0], root_keys(), 'known')}")
     if choice and not any(text.split("=")[0] == "name" for text in overrides):
         cfg.name = str(choice)
+    if any("._target_=" in text for text in overrides):
+        from medexp.config.exchange import forget
+
+        forget(cfg, overrides)
     OmegaConf.set_struct(cfg, True)
     return cfg
 
@@ -113,7 +117,10 @@ def parse(overrides: list[str]) -> list[Any]:
         try:
             parsed.append(parser.parse_override(text))
         except HydraException as error:
-            hint = "write key=value" if "=" not in text else "put quotes around values with special characters"
+            hint = "write key=value"
+            if "=" in text:
+                key, value = text.split("=", 1)
+                hint = f"values with special characters need quotes of their own: \"{key}='{value}'\""
             raise UserError(f"override '{text}' cannot be read ({str(error).splitlines()[0]}); {hint}") from None
     return parsed
 

@@ -22,7 +22,7 @@ from medexp.data.checks.integrity import check_across
 from medexp.data.order import EpochOrder
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
-from medexp.data.select import selected
+from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
 from medexp.data.splits.make import Split, check_split
 from medexp.data.splits.presence import label_strata
 from medexp.data.store.entries import InMemory, Kept
@@ -118,7 +118,7 @@ class DataModule(pl.LightningDataModule):
     def records(self) -> list[Record]:
         """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
         if self._records is None:
-            listed = self.source(self.root)
+            listed = listed_by(self.source, self.root, self.missing)
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             if self.times is not None:
@@ -136,7 +136,7 @@ class DataModule(pl.LightningDataModule):
             if "left_out" in inspect.signature(self.splitter).parameters:
                 strata["left_out"] = self._left_out
             split = self.splitter(list(records.values()), seed=self.seed, **strata)
-            self.split = {part: ids[: self.limit] for part, ids in split.items()}
+            self.split = {part: few(ids, self.limit, self.plane is not None) for part, ids in split.items()}
         missing = [case for ids in self.split.values() for case in ids if case not in records]
         if missing:
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)
@@ -152,6 +152,8 @@ class DataModule(pl.LightningDataModule):
         records = [record for part in parts.values() for record in part]
         kept = self.keeper().keep(records, held)
         self._judge(records, kept)
+        if self.patch_size is None:
+            need_one_size([case.shape("image")[1:] for case in kept if "image" in case], self.batch_size)
         self._kept = {record.case_id: case for record, case in zip(records, kept, strict=True) if "image" in case}
         self._cases = {
             part: [(self.facts(record), self._kept[record.case_id]) for record in parts[part]]
@@ -168,7 +170,7 @@ class DataModule(pl.LightningDataModule):
         problems += check_across(self.split or {}, facts, records)
         if problems:
             raise Faults(f"{len(problems)} faults in {len(records)} cases of {self.root}", problems)
-        said = [warning for fact in facts.values() for warning in fact.warnings]
+        said = [*small_parts(self.parts()), *(warning for fact in facts.values() for warning in fact.warnings)]
         if said:
             log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
 

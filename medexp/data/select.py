@@ -34,6 +34,9 @@ def selected(found: list[Record], root: Path, exclude: str | None, missing: str)
     twice = [case for case, count in Counter(record.case_id for record in found).items() if count > 1]
     if twice:
         raise Faults(f"{len(twice)} case ids stand twice in {root}", sorted(twice))
+    odd = [f"case {record.case_id!r}: its id {why}" for record in found if (why := _unfit(record.case_id))]
+    if odd:
+        raise Faults(f"{len(odd)} case ids of {root} cannot be used in file names and lists; rename them", odd)
     if exclude is not None:
         ids = excluded(Path(exclude))
         found = without(found, ids)
@@ -51,6 +54,17 @@ def selected(found: list[Record], root: Path, exclude: str | None, missing: str)
     return found
 
 
+def _unfit(case: str) -> str:
+    """Why an id would lead out of a folder or make two of a line."""
+    if not case.strip() or case in (".", ".."):
+        return "is empty"
+    if any(mark in case for mark in ("/", "\\")):
+        return "has a slash"
+    if not case.isprintable():
+        return "has a character that cannot be printed"
+    return "has a '#' after a space" if " #" in case or case.startswith("#") else ""
+
+
 def few(ids: list[str], limit: int | None, slices: bool) -> list[str]:
     """As many cases of a part as `limit` allows, of all classes some; of slices those of the first volumes."""
     if limit is None or slices:
@@ -62,7 +76,9 @@ def need_one_size(shapes: Sequence[tuple[int, ...]], batch_size: int) -> None:
     """Whole images of several sizes make no batch. Raises UserError."""
     sizes = sorted(set(shapes))
     if len(sizes) > 1 and batch_size > 1:
-        seen = f"none, but cases differ in size ({sizes[0]} to {sizes[-1]} voxels) and dataset.batch_size is {batch_size}"
+        seen = (
+            f"none, but cases differ in size ({sizes[0]} to {sizes[-1]} voxels) and dataset.batch_size is {batch_size}"
+        )
         raise UserError(
             f"dataset.patch_size: {seen}; set dataset.patch_size or dataset.image_size, take plan=auto, or "
             "dataset.batch_size=1"

@@ -30,13 +30,12 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
     from rich.console import Console
 
     from medexp import build
-    from medexp.run.suited import suited
     from medexp.run.train import plan
 
     if exclude_bad is not None and "=" in str(exclude_bad):  # `--exclude-bad dataset=...`: the word was an override
         overrides, exclude_bad = [*overrides, str(exclude_bad)], Path("excluded.txt")
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    cfg = plan(suited(overrides))
+    cfg = plan(overrides)
     console.print("config: sound")
     data = build.datamodule(cfg)
     found = _examined(data)
@@ -70,10 +69,25 @@ def _examined(data: DataModule) -> Findings:
         split, problems = given_split(records), error.problems
     except UserError as error:
         split, problems = given_split(records), [str(error)]
+    problems += _sizes(data, facts)
     found = findings(records, facts, split, data.classes, data.target)
     new = [text for text in problems if text not in found.errors]
     found.errors, found.remaining = found.errors + new, list(dict.fromkeys(found.remaining + new))
     return found
+
+
+def _sizes(data: DataModule, facts: dict[str, CaseFacts]) -> list[str]:
+    """Whether whole images of several sizes would have to make a batch, as far as files tell."""
+    from medexp.data.select import need_one_size
+
+    preparation = data.preparation
+    if data.patch_size is not None or preparation.image_size is not None or preparation.spacing is not None:
+        return []
+    try:
+        need_one_size([tuple(sorted(known.shape)) for known in facts.values() if known.readable], data.batch_size)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _name(data: DataModule, cfg: dict[str, Any]) -> str:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +18,7 @@ from medexp import build
 from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.data.splits.make import check_split
+from medexp.data.store.content import Contents
 from medexp.errors import UserError
 from medexp.run import figures, folder
 from medexp.run.inference import Outcome, infer
@@ -28,9 +34,11 @@ def evaluate(
     """Evaluates a run's checkpoint on its test split, or on all labelled cases of another folder of the same format.
 
     Writes per_case.csv, summary.json and figures/ to `output` (default: the run folder itself, or
-    RUN/evaluations/<name of the folder> for other data). Returns the summary. Raises UserError.
+    RUN/evaluations/<name of the folder> for other data). In the summary of other data stand the cases that the run has
+    seen in training or validation (`n_seen_in_training`, see `seen`). Returns the summary. Raises UserError.
     """
     cfg = folder.load(run)
+    trained = copy.deepcopy(cfg)
     target = output or (run if data_root is None else run / "evaluations" / Path(data_root).absolute().name)
     if data_root is not None:
         root = Path(data_root).expanduser().absolute()
@@ -53,7 +61,77 @@ def evaluate(
     task = build.task(cfg)
     build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
     part = "test" if data_root is None else "all labelled"
-    return score(cfg, task, data, records, target, checkpoint, part)
+    known = {} if data_root is None else seen(trained, run, data, records)
+    summary = score(cfg, task, data, records, target, checkpoint, part, known)
+    log.info("results: %s and %s in %s", folder.PER_CASE, folder.SUMMARY, target)
+    return summary
+
+
+def seen(trained: dict[str, Any], run: Path, data: DataModule, records: Sequence[Record]) -> dict[str, Any]:
+    """Which of these cases the run was trained on, or chosen its checkpoint by (train and val of its split.json).
+
+    Compared are the bytes of the image files; case ids where the run's own files are no longer there (`seen_by` says
+    which; None, and no count, without split.json). A warning says how many.
+    """
+    try:
+        split = folder.read_json(run / folder.SPLIT)
+    except UserError as error:
+        log.warning("whether the run was trained on these cases is not known: %s", error)
+        return {"n_seen_in_training": None, "seen_in_training": [], "seen_by": None}
+    ids = [case for part in ("train", "val") for case in split.get(part, [])]
+    own = {record.case_id: record for record in _own(trained)}
+    with tempfile.TemporaryDirectory() as elsewhere:
+        contents = _contents(data.store, Path(elsewhere))
+        keys = {case: _content(own.get(case), contents) for case in ids}
+        there, gone = {key for key in keys.values() if key}, {case for case, key in keys.items() if key is None}
+        found = [r for r in records if r.case_id in gone or (there and _content(r, contents) in there)]
+        with suppress(UserError):
+            contents.save()
+    names = [record.case_id if data.plane is None else volume_id(record) for record in found]
+    names = list(dict.fromkeys(names))
+    if gone:
+        log.warning(
+            "%d of %d training cases are no longer in %s: known by case id only",
+            len(gone),
+            len(ids),
+            trained["dataset"]["root"],
+        )
+    if names:
+        log.warning(
+            "%d cases were seen in training or validation (e.g. %s): scores on them say nothing of new cases",
+            len(names),
+            names[0],
+        )
+    by = "case id" if not there else "content, case id" if gone else "content"
+    return {"n_seen_in_training": len(names), "seen_in_training": names, "seen_by": by}
+
+
+def _own(trained: dict[str, Any]) -> list[Record]:
+    """Cases of the run's own data set; none where it is gone (a phantom would be written anew)."""
+    if not Path(trained["dataset"]["root"]).exists():
+        return []
+    try:
+        return build.datamodule(trained).records()
+    except (UserError, OSError):
+        return []
+
+
+def _contents(store: Path | None, elsewhere: Path) -> Contents:
+    """Digests of the store, where training has left those of its files; else of this once."""
+    if store is not None:
+        with suppress(UserError):
+            return Contents(store)
+    return Contents(elsewhere)
+
+
+def _content(record: Record | None, contents: Contents) -> str | None:
+    """Of the images of a case; None where they cannot be read."""
+    if record is None:
+        return None
+    try:
+        return contents.of(replace(record, region=None), label=False)
+    except OSError:
+        return None
 
 
 def labelled(data: DataModule) -> list[Record]:
@@ -68,19 +146,23 @@ def labelled(data: DataModule) -> list[Record]:
 
 
 def score(
-    cfg: dict[str, Any], task: Task, data: DataModule, records: list[Record], output: Path, checkpoint: str, part: str
+    cfg: dict[str, Any],
+    task: Task,
+    data: DataModule,
+    records: list[Record],
+    output: Path,
+    checkpoint: str,
+    part: str,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Predicts, compares and writes the results into `output`."""
+    """Predicts, compares and writes the results into `output`. known: what else the summary says of the cases."""
     scorer = build.scorer(cfg)
     rows: list[dict[str, Any]] = []
     volumes = Volumes(records) if data.plane is not None else None
     count = len(records if volumes is None else volumes)
     drawn = figures.Figures(output / "figures", data.classes, cfg["figures"], count)
     log.info("evaluating %d cases (%s)", count, part)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output: cannot write to {output} ({error.strerror}); give another folder") from None
+    _make(output)
 
     def receive(outcome: Outcome) -> None:
         case_id = outcome.record.case_id
@@ -107,11 +189,19 @@ def score(
         "part": part,
         "cases": len(rows),
         "seed": cfg["seed"],
+        **(known or {}),
         "metrics": scorer.summarize([{k: v for k, v in row.items() if k != "case_id"} for row in rows]),
     }
     folder.write(output / folder.PER_CASE, pd.DataFrame(rows).to_csv(index=False))
     folder.write_json(output / folder.SUMMARY, summary)
     return summary
+
+
+def _make(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output: cannot write to {output} ({error.strerror}); give another folder") from None
 
 
 def _label_maps(data: DataModule, outcome: Outcome) -> tuple[Array, Array]:

@@ -60,7 +60,11 @@ def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
     if (folder / CONFIG).exists():
         raise UserError(
             f"run_dir: {folder} already holds a run; take another, "
-            + (f"or go on with it: medexp train resume={folder}" if (folder / LAST).is_file() else "or remove it: it has no checkpoint")
+            + (
+                f"or go on with it: medexp train resume={folder}"
+                if (folder / LAST).is_file()
+                else "or remove it: it has no checkpoint"
+            )
         )
     if folder.exists() and not folder.is_dir():
         raise UserError(f"run_dir: {folder} is a file; give a folder")

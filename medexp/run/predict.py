@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import re
-from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +19,90 @@ from PIL import Image
 
 from medexp import build
 from medexp.data import expand
-from medexp.data.images import DICOM, NIFTI, PLACED, header, stem, suffix
+from medexp.data.images import DICOM, NIFTI, PLACED, header, suffix
 from medexp.data.module import DataModule
 from medexp.data.records import Record
-from medexp.data.sources.folders import images_below, sorted_unique
-from medexp.errors import UserError
+from medexp.errors import Faults, UserError
 from medexp.run import folder
 from medexp.run.inference import Outcome, infer
+from medexp.run.inputs import forms, inputs
 from medexp.run.volumes import Volumes
 
 log = logging.getLogger(__name__)
 
 
 def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> Path:
-    """Predicts a file or every image of a folder.
+    """Predicts a file, or every case of a folder: laid out as the run's own data set was, or plain images and DICOM
+    series in it or in folders below (see medexp/run/inputs.py).
 
     Segmentation: a label map a case on the image's own grid, NIfTI for NIfTI (shape, affine, orientation of the input),
-    PNG otherwise. Classification: predictions.csv with a probability a class. Returns what was written. Raises UserError.
+    PNG otherwise. Classification: predictions.csv with a probability a class. A 4D scan for a 3D model gives a label map,
+    or row, a time point (CASE_t000 ...). Returns what was written. Raises UserError.
     """
     cfg = folder.load(run)
     data = build.datamodule(cfg)
-    dims = 3 if data.plane is not None else data.preparation.spatial_dims
-    records = inputs(source, data.preparation.file_channels, dims)
-    if data.times is not None:
-        records = expand.time_points(records, data.preparation.file_channels)
-    paths = outputs(records, output, dense=data.target == "mask")
-    task = build.task(cfg)
-    build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
-    into = paths[records[0].case_id].parent
+    with advised(cfg, run, data):
+        records = timed(inputs(source, data, output), data)
+        paths = outputs(records, output, dense=data.target == "mask")
+        task = build.task(cfg)
+        build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
+        into = paths[records[0].case_id].parent
+        try:
+            into.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--output: cannot write to {into} ({error.strerror}); give another folder") from None
+        if data.target == "mask":
+            _masks(cfg, task, data, records, paths)
+            return output
+        return _table(cfg, task, data, records, paths[records[0].case_id])
+
+
+def timed(records: Sequence[Record], data: DataModule) -> list[Record]:
+    """A record a time point of the 4D scans for a 3D model. A file whose header cannot be read stays as it is: predicting says why."""
+    if data.plane is None and data.preparation.spatial_dims == 2 and data.times is None:
+        return list(records)
+    channels = data.preparation.file_channels
+
+    def cut(record: Record) -> list[Record]:
+        path = record.files[0]
+        together = channels > 1 and len(record.images) == 1 and data.times is None  # a fourth axis is of channels
+        if together or not (path.is_dir() or suffix(path) in (*PLACED, *DICOM)):
+            return [record]
+        try:
+            return expand.time_points([record], channels)
+        except UserError:
+            return [record]
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(cut, records))
+    points = [len(one) for one in found if len(one) > 1]
+    if points:
+        log.info("%d scans are 4D: each of their %d time points is a case (CASE_t000 ...)", len(points), sum(points))
+    return [record for one in found for record in one]
+
+
+@contextmanager
+def advised(cfg: dict[str, Any], run: Path, data: DataModule) -> Iterator[None]:
+    """Within: a message that advises a key of the data set also says what the run's config has there, as predict takes none."""
+
+    def line(text: str) -> str:
+        parameters, said = inspect.signature(DataModule).parameters, []
+        for key in dict.fromkeys(re.findall(r"dataset\.(\w+)", text)):
+            if key in parameters and key not in ("root", "source"):
+                value = cfg["dataset"].get(key, parameters[key].default)
+                said.append(f"dataset.{key}={'null' if value is None else value}")
+        if not said:
+            return text
+        shape = "in_channels" in text or "spatial_dims" in text
+        what = "" if not shape or forms(data) in text else f": {forms(data)}"
+        return f"{text} ({run / 'config.yaml'} says {', '.join(said)}, and predict keeps to it{what})"
+
     try:
-        into.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output: cannot write to {into} ({error.strerror}); give another folder") from None
-    if data.target == "mask":
-        _masks(cfg, task, data, records, paths)
-        return output
-    return _table(cfg, task, data, records, paths[records[0].case_id])
+        yield
+    except Faults as error:
+        raise Faults(line(error.headline), [line(problem) for problem in error.problems]) from None
+    except UserError as error:
+        raise UserError(line(str(error))) from None
 
 
 def outputs(records: list[Record], output: Path, dense: bool) -> dict[str, Path]:
@@ -87,36 +138,6 @@ def _end(record: Record) -> str:
     if suffix(path) in NIFTI:
         return suffix(path)
     return ".nii.gz" if suffix(path) in PLACED or path.is_dir() else ".png"  # a DICOM series is its folder
-
-
-def inputs(source: Path, channels: int, spatial_dims: int = 3) -> list[Record]:
-    """Cases of a file or folder: images, or the series of DICOM files in it and in folders below.
-
-    With several channels, files CASE_0000, CASE_0001 ... (nnU-Net's names) are one case.
-    """
-    if not source.exists():
-        raise UserError(f"--input: {source} does not exist; give an image or a folder of images")
-    files = [source] if source.is_file() else images_below(source)
-    if source.is_dir() and all(suffix(path) in DICOM for path in files):
-        from medexp.data.sources.dicom import records as dicom_series
-
-        if series := dicom_series(source, spatial_dims=spatial_dims):
-            return series
-    if not files or not suffix(files[0]):
-        raise UserError(f"--input: {source} holds no image that can be read")
-    groups: dict[str, list[Path]] = defaultdict(list)
-    for path in files:
-        numbered = re.fullmatch(r"(.+)_\d{4}", stem(path)) if channels > 1 else None
-        groups[numbered.group(1) if numbered else stem(path)].append(path)
-    records = [Record(name, tuple(paths)) for name, paths in groups.items() if channels > 1]
-    if channels == 1:
-        records = [Record(stem(path), (path,)) for path in files]
-    for record in records:
-        if len(record.images) not in (1, channels):
-            raise UserError(
-                f"--input: case {record.case_id} has {len(record.images)} files, the model takes {channels} channels"
-            )
-    return sorted_unique(records, source)
 
 
 def _masks(cfg: dict[str, Any], task: Any, data: DataModule, records: list[Record], paths: dict[str, Path]) -> None:

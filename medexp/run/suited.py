@@ -17,7 +17,8 @@ def suited(overrides: list[str]) -> list[str]:
     if "dataset" not in chosen or chosen.get("experiment", "null") != "null":
         return overrides
     leaf = paths.options("dataset").get(chosen["dataset"])
-    if leaf is None or compose.compose(overrides).dataset.get("provides") != "class":
+    plain = [text for text in overrides if not text.startswith("plan=")]  # a plan says nothing of the task
+    if leaf is None or compose.compose(plain).dataset.get("provides") != "class":
         return overrides
     many = re.search("multi-?label", leaf.read_text(encoding="utf-8").splitlines()[0])
     task = chosen.get("task", "classification_multilabel" if many else "classification")

@@ -13,6 +13,7 @@ from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, process
 from medexp.run.plan import automatic
+from medexp.run.suited import suited
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ class RunFault(Exception):
 
 def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     """The resolved and checked config of `medexp train OVERRIDES`. Raises UserError; writes nothing."""
+    overrides = suited(overrides)
     with automatic(overrides) as planned:
         cfg = compose.compose(overrides, planned)
     cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))

@@ -57,7 +57,7 @@ def _overlays(path: Path, classes: list[str]) -> list[Any]:
 
 def _config(cfg: dict[str, Any]) -> dict[str, Any]:
     """The config less what names places on this machine."""
-    hidden = {"run_dir", "data_root", "cache_dir", "root", "save_dir", "dirpath", "resume"}
+    hidden = {"run_dir", "data_root", "cache_dir", "root", "store", "path", "save_dir", "dirpath", "resume"}
     if isinstance(cfg, dict):
         return {key: _config(value) for key, value in cfg.items() if key not in hidden}
     return cfg

@@ -108,7 +108,7 @@ def test_own_conf_shadows_the_shipped_leaf_and_may_stand_on_shipped_parts() -> N
         ("seed=null", "seed=null: field 'seed' is not Optional"),
         ("figures=many", "figures=many: Value 'many'"),
         ("model", "override 'model' cannot be read (missing EQUAL at '<EOF>'); write key=value"),
-        ("optimizer.lr=[1", "put quotes around values with special characters"),
+        ("optimizer.lr=[1", "values with special characters need quotes of their own"),
         ("model=unet,dynunet", "model=unet,dynunet: several values; run them all with `medexp train -m`"),
         ("model={channels:3}", "name an option (`medexp list model`), or give its keys one by one: model.KEY=VALUE"),
         ("model=3", "model=3: name an option (`medexp list model`)"),

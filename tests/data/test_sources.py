@@ -221,6 +221,22 @@ def test_table_that_cannot_be_used_is_named_with_the_row(
         table.records(csv_table(touch(tmp_path, "a.png"), *lines), **options)
 
 
+def test_all_rows_of_a_table_that_cannot_be_used_are_named_at_once(tmp_path: Path) -> None:
+    rows = ["../a.png,a.png,train", "a.png,/etc/x.png,valid", "gone.png,a.png,val", "a.png,lost.png,holdout"]
+    root = csv_table(touch(tmp_path, "a.png"), "image,mask,part", *rows)
+    with pytest.raises(Faults) as caught:
+        table.records(root, label="mask", target=None, split="part")
+    assert caught.value.headline == f"{root / 'labels.csv'}: 4 wrong cells, 2 files that it names are missing"
+    assert caught.value.problems == [
+        f"row 2, column 'image': '../a.png' does not lie below {root}; give a path relative to it",
+        f"row 3, column 'mask': '/etc/x.png' does not lie below {root}; give a path relative to it",
+        "row 3: split 'valid' is not one of train, val, test",
+        "row 5: split 'holdout' is not one of train, val, test",
+        f"case gone: {root / 'gone.png'}: no such file",
+        f"case a: {root / 'lost.png'}: no such file",
+    ]
+
+
 def test_table_in_another_encoding_is_named(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes("image,label\nMüller.png,x\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"labels\.csv: cannot be read as a table: .*save it as CSV in UTF-8"):

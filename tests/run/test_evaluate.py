@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -80,3 +82,46 @@ def test_cases_of_the_split_that_are_gone_are_named(run: Path) -> None:
     (run / "split.json").write_text(json.dumps(split))
     with pytest.raises(UserError, match="p9999_s0"):
         evaluate(run)
+
+
+def test_cases_that_the_run_was_trained_on_are_counted_by_content(
+    run: Path, phantom_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    split = json.loads((run / "split.json").read_text())
+    with caplog.at_level("INFO"):
+        summary = evaluate(run, str(shutil.copytree(phantom_2d, tmp_path / "copy")), tmp_path / "out")
+    assert summary["n_seen_in_training"] == len(split["train"]) + len(split["val"])
+    assert sorted(summary["seen_in_training"]) == sorted(split["train"] + split["val"])
+    assert summary["seen_by"] == "content"
+    assert json.loads((tmp_path / "out/summary.json").read_text()) == summary
+    assert f"{summary['n_seen_in_training']} cases were seen in training or validation" in caplog.text
+    assert f"summary.json in {tmp_path / 'out'}" in caplog.text
+
+
+def test_the_same_names_on_other_images_are_new_cases(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(phantom_2d, tmp_path / "other")
+    for path in (other / "imagesTr").iterdir():
+        image: Any = nib.load(path)
+        nib.save(nib.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine), path)
+    summary = evaluate(run, str(other), tmp_path / "out")
+    assert (summary["n_seen_in_training"], summary["seen_in_training"]) == (0, [])
+
+
+def test_case_ids_are_compared_where_the_data_of_the_run_are_gone(
+    run: Path, phantom_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace(str(phantom_2d), str(tmp_path / "gone")))
+    split = json.loads((run / "split.json").read_text())
+    summary = evaluate(run, str(phantom_2d), tmp_path / "out")
+    assert (summary["n_seen_in_training"], summary["seen_by"]) == (len(split["train"] + split["val"]), "case id")
+    assert "known by case id only" in caplog.text
+    assert not (tmp_path / "gone").exists()
+
+
+def test_without_a_split_it_is_said_that_nothing_is_known(
+    run: Path, phantom_2d: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (run / "split.json").unlink()
+    assert evaluate(run, str(phantom_2d), tmp_path / "out")["n_seen_in_training"] is None
+    assert "trained on these cases is not known" in caplog.text

@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 import torch
 from layouts import dicom
+from layouts import nifti_folder as layout
 from PIL import Image
 
 from medexp import build
 from medexp.cli import main
 from medexp.data.images import read_image
-from medexp.data.records import Record
 from medexp.data.sources.dicom import records as dicom_records
 from medexp.errors import UserError
 from medexp.run import folder
@@ -163,21 +163,6 @@ def test_nothing_is_written_for_input_that_is_not_there_or_no_image(
     assert not (tmp_path / "out").exists()
 
 
-def test_files_of_several_channels_are_one_case(tmp_path: Path) -> None:
-    from medexp.run.predict import inputs
-
-    for name in ("a_0000", "a_0001", "b_0000", "b_0001"):
-        Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / f"{name}.png")
-    assert inputs(tmp_path, 2) == [
-        Record("a", (tmp_path / "a_0000.png", tmp_path / "a_0001.png")),
-        Record("b", (tmp_path / "b_0000.png", tmp_path / "b_0001.png")),
-    ]
-    (tmp_path / "b_0001.png").unlink()
-    assert len(inputs(tmp_path, 1)) == 3
-    with pytest.raises(UserError, match="case a has 2 files, the model takes 3 channels"):
-        inputs(tmp_path, 3)
-
-
 def test_no_image_is_overwritten_by_its_prediction(trained: dict[str, Any], phantom_2d: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scan.nii.gz"
     shutil.copy(next((phantom_2d / "imagesTr").iterdir()), scan)
@@ -225,3 +210,77 @@ def test_a_model_of_slices_gives_volumes(tiny: list[str], phantom: Path, tmp_pat
     assert mask.shape == image.shape
     np.testing.assert_array_equal(mask.affine, image.affine)
     assert len(np.unique(np.asarray(mask.dataobj))) > 1
+
+
+@pytest.fixture(scope="module")
+def sequences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run on a folder a patient with four sequences, whose data set is gone."""
+    base = tmp_path_factory.mktemp("runs")
+    data = ["dataset=ms_ljubljana", f"dataset.root={layout.write(base / 'set')}", "dataset.patch_size=[16,16,16]"]
+    quick = ["debug=fast", "trainer=cpu", "figures=0", "dataset.batch_size=2", f"run_dir={base / 'run'}"]
+    run = Path(start(["experiment=segmentation/phantom", *data, *quick])["run_dir"])
+    shutil.rmtree(base / "set")
+    return run
+
+
+def test_a_run_of_four_sequences_takes_folders_laid_out_as_its_own(sequences: Path, tmp_path: Path) -> None:
+    root = layout.write(tmp_path / "new", patients=2)
+    words = ["--input", str(root), "--output", str(tmp_path / "out")]
+    assert main(["predict", str(sequences), *words]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["patient01.nii.gz", "patient02.nii.gz"]
+    again = tmp_path / "one"
+    assert main(["predict", str(sequences), "--input", str(root / "patient02"), "--output", str(again)]) == 0
+    masks: list[Any] = [nib.load(folder / "patient02.nii.gz") for folder in (tmp_path / "out", again)]
+    np.testing.assert_array_equal(*(np.asarray(mask.dataobj) for mask in masks))
+
+
+def test_a_file_with_the_wrong_channels_is_told_what_is_taken(
+    sequences: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for shape in ((24, 28, 20), (24, 28, 20, 3)):
+        nib.save(nib.Nifti1Image(np.ones(shape, np.float32), np.eye(4)), tmp_path / "scan.nii.gz")
+        words = ["--input", str(tmp_path / "scan.nii.gz"), "--output", str(tmp_path / "out")]
+        assert main(["predict", str(sequences), *words]) == 2
+        error = capsys.readouterr().err
+        assert f"{sequences / 'config.yaml'} says" in error
+        assert "dataset.in_channels=4" in error
+        assert (
+            "one file with all 4 channels, as files CASE_0000 to CASE_0003, or folders as in training: {case}/F"
+            in error
+        )
+
+
+def test_every_time_point_of_a_4d_scan_is_predicted(
+    trained_3d: Path, phantom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scan: Any = nib.load(sorted((phantom / "imagesTr").glob("*.nii.gz"))[0])
+    voxels = np.asarray(scan.dataobj)
+    (tmp_path / "in").mkdir()
+    nib.save(nib.Nifti1Image(np.stack([voxels, voxels[::-1]], -1), scan.affine), tmp_path / "in/scan.nii.gz")
+    for time, volume in enumerate((voxels, voxels[::-1])):
+        nib.save(nib.Nifti1Image(volume, scan.affine), tmp_path / "in" / f"alone{time}.nii.gz")
+    with caplog.at_level("INFO"):
+        predict(trained_3d, tmp_path / "in", tmp_path / "out")
+    assert "1 scans are 4D: each of their 2 time points is a case" in caplog.text
+    for time in range(2):
+        masks: list[Any] = [
+            nib.load(tmp_path / "out" / name) for name in (f"scan_t00{time}.nii.gz", f"alone{time}.nii.gz")
+        ]
+        assert masks[0].shape == voxels.shape
+        np.testing.assert_array_equal(masks[0].affine, masks[1].affine)
+        np.testing.assert_array_equal(*(np.asarray(mask.dataobj) for mask in masks))
+
+
+def test_every_time_point_of_a_4d_dicom_series_is_predicted(trained_3d: Path, tmp_path: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 900, (20, 24, 10, 3)).astype(np.int16)
+    dicom.write_series(tmp_path / "in" / "a", volume)
+    predict(trained_3d, tmp_path / "in", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"a_t00{time}.nii.gz" for time in range(3)]
+
+
+def test_a_key_that_a_message_advises_is_told_with_the_value_of_the_run(tmp_path: Path, trained_3d: Path) -> None:
+    nib.save(nib.Nifti1Image(np.ones((8, 8), np.float32), np.eye(4)), tmp_path / "scan.nii.gz")
+    with pytest.raises(
+        UserError, match=r"config\.yaml says dataset\.spatial_dims=3, dataset\.in_channels=1, and predict keeps"
+    ):
+        predict(trained_3d, tmp_path / "scan.nii.gz", tmp_path / "out")

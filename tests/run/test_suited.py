@@ -7,7 +7,7 @@ import pytest
 from medexp.run.suited import suited
 from medexp.run.train import plan
 
-SIMPLE = ["model=simple_cnn", "inferer=simple"]
+SIMPLE = ["model=resnet18", "inferer=simple"]
 
 
 @pytest.mark.parametrize(
@@ -16,9 +16,10 @@ SIMPLE = ["model=simple_cnn", "inferer=simple"]
         (["dataset=mednist"], ["task=classification", "loss=cross_entropy", *SIMPLE]),
         (["dataset=medmnist/chestmnist"], ["task=classification_multilabel", "loss=bce", *SIMPLE]),
         (["dataset=bccd"], ["task=classification_multilabel", "loss=bce", *SIMPLE]),
-        (["dataset=mednist", "model=resnet18", "loss=focal"], ["task=classification", "inferer=simple"]),
+        (["dataset=mednist", "model=simple_cnn", "loss=focal"], ["task=classification", "inferer=simple"]),
         (["dataset=msd_spleen"], []),
-        (["dataset=mednist", "task=classification"], []),
+        (["dataset=mednist", "task=classification"], ["loss=cross_entropy", *SIMPLE]),
+        (["dataset=bccd", "task=classification_multilabel", "loss=focal", "model=simple_cnn"], ["inferer=simple"]),
         (["experiment=classification/mednist"], []),
         ([], []),
     ],

@@ -83,7 +83,7 @@ def findings(
     found.classes = integrity.class_counts(split, sound, records, classes, target)
     for kind, texts in (
         ("same image twice", integrity.repeated(split, sound)),
-        ("class", integrity.class_warnings(found.classes)),
+        ("class", integrity.class_warnings(found.classes) if any(split.values()) else []),
         ("outlier", outliers(sound)),
     ):
         if texts:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from medexp.data.fetching.about import ARCHIVES, About, RemoteFile
+from medexp.data.fetching.archives import Refused
 from medexp.data.fetching.download import download, lock, mismatch, size
 from medexp.data.fetching.unpack import gunzip, lift, merge, unpack
 from medexp.data.fetching.web import Unreachable, host
@@ -132,15 +133,34 @@ def _stage(about: About, downloads: dict[RemoteFile, Path], root: Path, staged: 
         if file.unpack in ARCHIVES:
             say(f"unpacking {path.name}")
             fresh = staged / "archive"
-            done = unpack(path, fresh, str(file.unpack))
+            with _removing(file, path):
+                done = unpack(path, fresh, str(file.unpack))
             lift(fresh, _top_names(file, path, about, root))
             merge(fresh, target)
             left = f"; left out, of macOS: {done.left_out}" if done.left_out else ""
             say(f"{path.name}: {done.files} files, {size(done.bytes)}{left}")
         elif file.unpack == "gz":
-            gunzip(path, target)
+            with _removing(file, path):
+                gunzip(path, target)
         else:
             merge(path, target)
+
+
+@contextmanager
+def _removing(file: RemoteFile, path: Path) -> Iterator[None]:
+    """What no checksum vouches for and cannot be unpacked is removed, else the next call would take it as it is again.
+
+    It stays where its content is refused, which no download mends, or the disk is at fault.
+    """
+    try:
+        yield
+    except UserError as fault:
+        cause = fault.__context__  # what `unpack` met
+        if file.sums or isinstance(cause, Refused) or (isinstance(cause, OSError) and cause.strerror):
+            raise
+        path.unlink(missing_ok=True)
+        what = "its checksum is not published, so it was removed: the same command downloads it anew"
+        raise UserError(f"{fault}; {what}") from None
 
 
 def _top_names(file: RemoteFile, path: Path, about: About, root: Path) -> set[str]:

@@ -26,16 +26,8 @@ TIMES = ("TemporalPositionIdentifier", "AcquisitionNumber", "TriggerTime", "Acqu
 TAGS = [
     *TIMES,
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality"),
-    *(
-        "PatientID",
-        "ImageType",
-        "AcquisitionDate",
-        "NumberOfFrames",
-        "SamplesPerPixel",
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-    ),
+    *("PatientID", "ImageType", "AcquisitionDate", "NumberOfFrames"),
+    *("SamplesPerPixel", "Rows", "Columns", "BitsAllocated"),
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "ImagerPixelSpacing"),
     *("SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
     *("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
@@ -49,7 +41,7 @@ GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x08")  # how a file without preamble 
 class Frame:
     """One image. position, orientation (direction cosines of a row, then of a column): mm and units of the patient's
     space (LPS). spacing: mm between rows, and between columns. step: mm between slices, or their thickness.
-    times: values of TIMES. slope, intercept: from stored values to those of the modality."""
+    times: values of TIMES. slope, intercept: from stored values to those of the modality. patient: hash of the PatientID."""
 
     path: Path
     index: int
@@ -63,6 +55,7 @@ class Frame:
     times: tuple[float | None, ...]
     slope: float = 1.0
     intercept: float = 0.0
+    patient: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +162,7 @@ def _frames(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[Fra
     each = dataset.get("PerFrameFunctionalGroupsSequence") or []
     shared = (dataset.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     uid = str(dataset.get("SOPInstanceUID") or "")
+    patient = pseudonym(str(dataset.get("PatientID") or ""))
     for index in range(count):
         own = each[index] if index < len(each) else Dataset()
         look = [*_groups(own), *_groups(shared), *([dataset] if index == 0 or not each else [])]
@@ -187,6 +181,7 @@ def _frames(path: Path, dataset: Dataset, size: tuple[int, int]) -> Iterator[Fra
             times=_times(look, index if count > 1 else None),
             slope=1.0 if slope is None else slope,
             intercept=intercept or 0.0,
+            patient=patient,
         )
 
 

@@ -23,6 +23,7 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def volumes(frames: Sequence[Frame]) -> list[list[Frame]]:
     """One list a time point, its frames sorted along the normal of the slices. Raises Unreadable, naming the files,
     where the frames are not evenly spaced slices of one grid, each there exactly once a time point."""
+    _one_patient(frames)
     _complete(frames)
     _alike(frames)
     _twice(frames)
@@ -50,6 +51,17 @@ def affine(volume: Sequence[Frame]) -> Array:
     placed[:3, 2] = step
     placed[:3, 3] = first.position
     return LPS_TO_RAS @ placed
+
+
+def _one_patient(frames: Sequence[Frame]) -> None:
+    """Images without a PatientID may be anybody's. No message names a patient, not even by hash."""
+    tally = Counter(frame.patient for frame in frames if frame.patient)
+    if len(tally) > 1:
+        usual = tally.most_common(1)[0][0]
+        first = next(frame.name for frame in frames if frame.patient == usual)
+        odd = [frame.name for frame in frames if frame.patient not in ("", usual)]
+        seen = f"holds images of {len(tally)} patients: {tally[usual]} like {first}, but not {some(odd)}"
+        raise Unreadable(f"{seen} (PatientID differs); move those of each patient into a folder of their own")
 
 
 def _complete(frames: Sequence[Frame]) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
-from medexp.data.formats.nifti import DEFLATE, LARGEST
+from medexp.data.formats.nifti import DEFLATE, LARGEST, singular
 from medexp.data.formats.part import cut_window
 from medexp.data.formats.scan import Array, Scan, Unreadable, Wanted, at_time, channel_first
 from medexp.data.records import Window
@@ -135,7 +135,7 @@ def _affine(fields: dict[str, str], dims: int) -> Array:
     affine[:placed, :placed] = (axes * spacing)[:placed, :placed]
     affine[:placed, 3] = offset[:placed]
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+    if singular(affine):
         raise Unreadable("its TransformMatrix and ElementSpacing are singular or not finite; mend the header")
     return affine
 

@@ -17,6 +17,7 @@ import nibabel as nib
 import nrrd
 import numpy as np
 
+from medexp.data.formats.nifti import singular
 from medexp.data.formats.scan import Array, Scan, Unreadable, Wanted, at_time, channel_first, first_line, without_place
 
 NRRD = (".nrrd", ".nhdr")
@@ -223,7 +224,7 @@ def _affine(header: Header, spatial: list[int]) -> Array:
     placed[:3, :3] = np.asarray(rows).T
     placed[:3, 3] = 0.0 if origin is None else np.asarray(origin, dtype=float)
     placed = np.diag([*signs, 1.0]) @ placed
-    if not np.isfinite(placed).all() or abs(np.linalg.det(placed[:3, :3])) < 1e-12:
+    if singular(placed):
         raise Unreadable("its space directions are singular or not finite; mend the header")
     return placed
 

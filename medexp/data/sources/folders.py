@@ -15,7 +15,8 @@ def need_folder(root: Path) -> None:
     """Raises UserError where the root of a data set is not a readable folder."""
     if not root.exists():
         raise UserError(
-            f"dataset.root: {root} does not exist; set dataset.root=PATH, or MEDEXP_DATA to the folder of all data sets (`medexp fetch`: named ones)"
+            f"dataset.root: {root} does not exist; set dataset.root=PATH, or MEDEXP_DATA to the folder of all data sets; "
+            "`medexp fetch` gets named ones"
         )
     if not root.is_dir():
         raise UserError(f"dataset.root: {root} is not a folder; set dataset.root=PATH")

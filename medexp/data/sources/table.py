@@ -14,6 +14,8 @@ from medexp.data.records import Record
 from medexp.data.sources.folders import inside, need_folder, sorted_unique
 from medexp.errors import Faults, UserError, nearest
 
+PARTS = ("train", "val", "test")
+
 
 def records(
     root: Path,
@@ -60,18 +62,7 @@ def records(
     ]
     if empty:
         raise Faults(f"{len(empty)} empty cells in {path}", list(dict.fromkeys(empty)))
-    found = [
-        _record(root, row, int(i), images, used, target_separator)
-        for i, row in zip(table.index, table.to_dict("records"), strict=True)
-    ]
-    missing = [
-        f"case {r.case_id}: {p}: no such file"
-        for r in found
-        for p in (*r.files, *([r.label] if r.label else []))
-        if not p.is_file()
-    ]
-    if missing:
-        raise Faults(f"{len(missing)} files that {path} names are missing", missing)
+    found = _cases(root, path, table, images, used, target_separator)
     return sorted_unique(found, root)
 
 
@@ -98,23 +89,58 @@ def _table(path: Path) -> pd.DataFrame:
     return pd.DataFrame([cells for _, cells in rows], index=[n for n, _ in rows], columns=header, dtype=str)
 
 
+def _cases(
+    root: Path,
+    path: Path,
+    table: pd.DataFrame,
+    images: list[str],
+    used: dict[str, str | None],
+    separator: str | None,
+) -> list[Record]:
+    """A record a row. Raises Faults with every wrong cell and every file that is missing."""
+    rows = list(zip(map(int, table.index), table.to_dict("records"), strict=True))
+    wrong = list(dict.fromkeys(fault for i, row in rows for fault in _faults(root, row, i, images, used)))
+    found = [_record(root, row, images, used, separator) for _, row in rows]
+    missing = [
+        f"case {r.case_id}: {p}: no such file"
+        for r in found
+        for p in (*r.files, *([r.label] if r.label else []))
+        if p.is_relative_to(root) and ".." not in p.relative_to(root).parts and not p.is_file()
+    ]
+    if wrong or missing:
+        raise Faults(
+            f"{path}: {len(wrong)} wrong cells, {len(missing)} files that it names are missing", wrong + missing
+        )
+    return found
+
+
+def _faults(root: Path, row: dict[Any, Any], number: int, images: list[str], used: dict[str, str | None]) -> list[str]:
+    """What is wrong with the cells of a row: paths out of the root, a split that there is not."""
+    problems = []
+    for name in filter(None, (*images, used["label"])):
+        try:
+            inside(root, row[name], f"row {number}, column '{name}'")
+        except UserError as error:
+            problems.append(str(error))
+    if used["split"] and row[used["split"]] not in PARTS:
+        problems.append(f"row {number}: split '{row[used['split']]}' is not one of {', '.join(PARTS)}")
+    return problems
+
+
 def _record(
-    root: Path, row: dict[Any, Any], number: int, images: list[str], used: dict[str, str | None], separator: str | None
+    root: Path, row: dict[Any, Any], images: list[str], used: dict[str, str | None], separator: str | None
 ) -> Record:
-    files = tuple(inside(root, row[name], f"row {number}, column '{name}'") for name in images)
+    """The case of a row, right or wrong."""
     cell = {key: row[name] for key, name in used.items() if name}
     target: Any = cell.get("target")
     if target is not None and separator:
         target = [part.strip() for part in target.split(separator) if part.strip()]
     relative = str(row[images[0]])
-    split = cell.get("split")
-    if split is not None and split not in ("train", "val", "test"):
-        raise UserError(f"row {number}: split '{split}' is not one of train, val, test")
     return Record(
         case_id=cell.get("case") or relative[: len(relative) - len(suffix(Path(relative)))].replace("/", "_"),
-        images=files,
-        label=inside(root, cell["label"], f"row {number}, column '{used['label']}'") if "label" in cell else None,
+        images=tuple(root / row[name] for name in images),
+        label=root / cell["label"] if "label" in cell else None,
         target=target,
         patient_id=cell.get("patient") or "",
-        split=split,
+        split=cell.get("split"),
     )

@@ -44,8 +44,9 @@ def apply_file(
     part_of = {case: renamed.get(part, part) for part, ids in parts.items() for case in ids}
     unknown = sorted(record.case_id for record in records if record.case_id not in part_of)
     if unknown and unlisted == "error":
-        hint = "name them, or set dataset.split.unlisted=leave_out"
-        raise Faults(f"{path}: does not name {len(unknown)} of {len(records)} cases of the data set; {hint}", unknown)
+        hint = "add it, or set dataset.split.unlisted=leave_out"
+        problems = [f"case {case}: has no part in {path}; {hint}" for case in unknown]
+        raise Faults(f"{path}: does not name {len(unknown)} of {len(records)} cases of the data set", problems)
     kept = [replace(record, split=part_of[record.case_id]) for record in records if record.case_id in part_of]
     gone = sorted(set(part_of.values()) - {str(record.split) for record in kept})
     if gone:

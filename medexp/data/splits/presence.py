@@ -7,12 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from medexp.data.parallel import attempt
+from medexp.data.preparation.identity import code_version
 from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.content import Contents, digest_of
@@ -61,13 +63,20 @@ def labels_of(record: Record, preparation: Preparation, contents: Contents | Non
     if contents is not None and record.label is not None and record.label.exists():
         region = contents.digest(record.region) if record.region is not None and record.region.exists() else None
         part = json.dumps([record.member, record.time, reading.label_values, region])
-        key = digest_of("labels", contents.digest(record.label), part)
+        key = digest_of("labels", read_by(), contents.digest(record.label), part)
         if (known := contents.note(key)) is not None:
             return list(json.loads(known))
     values = [int(value) for value in np.unique(reading.read_label(whole).array) if value > 0]
     if contents is not None and key is not None:
         contents.write_note(key, json.dumps(values))
     return values
+
+
+@cache
+def read_by() -> str:
+    """Version of all code that reads a label map: what another version has noted is not asked for again."""
+    rooms = ("images", "records", "formats", "preparation.prepare", "splits.presence")
+    return code_version(*(f"medexp.data.{room}" for room in rooms))
 
 
 def _volume(record: Record) -> tuple[Any, ...]:

@@ -86,7 +86,12 @@ class Entry:
         dtype, shape, offset = self.arrays[name]
         if 0 in shape:
             return np.empty(shape, dtype)[cut]
-        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            handle = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            raise Stop(
+                f"{self.path}: was removed from the store while in use; start again, or resume the run"
+            ) from None
         try:  # private and writable, because torch wants that; nothing is written
             pages = mmap(handle, 0, flags=MAP_PRIVATE, prot=PROT_READ | PROT_WRITE)
         finally:
@@ -136,7 +141,7 @@ class Store:
             except OSError as error:
                 raise Stop(
                     f"dataset.store: cannot write to {self.folder} ({error.strerror or error}); free some space "
-                    "(`medexp cache --prune`), set MEDEXP_CACHE to another disk, or dataset.store=null"
+                    "(`medexp cache prune`), set MEDEXP_CACHE to another disk, or dataset.store=null"
                 ) from None
         return open_entry(self.path(key))
 
@@ -151,7 +156,10 @@ class Store:
 
     @contextmanager
     def _lock(self, key: str) -> Iterator[None]:
-        handle = os.open(self.folder / "locks" / key[:3], os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            handle = os.open(self.folder / "locks" / key[:3], os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise Stop(f"dataset.store: cannot write to {self.folder} ({error.strerror}); set MEDEXP_CACHE") from None
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)  # a killed process holds nothing
             yield
@@ -174,7 +182,7 @@ def write_entry(path: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}.{time.monotonic_ns()}.part")
     try:
         with part.open("wb") as file:
-            file.write(MAGIC + len(head).to_bytes(8, "little") + head)
+            file.write(MAGIC + hashlib.blake2b(head, digest_size=16).digest() + len(head).to_bytes(8, "little") + head)
             for array in whole.values():
                 file.write(b"\0" * (-file.tell() % ALIGNED))
                 array.tofile(file)
@@ -188,12 +196,15 @@ def write_entry(path: Path, arrays: Arrays, facts: dict[str, Any]) -> None:
 def open_entry(path: Path) -> Entry:
     """The header of an entry; its arrays stay on disk. Raises OSError and Damaged."""
     with path.open("rb") as file:
-        start = file.read(len(MAGIC) + 8)
-        length = int.from_bytes(start[len(MAGIC) :], "little")
+        start = file.read(len(MAGIC) + 24)
+        length = int.from_bytes(start[-8:], "little")
         size = os.fstat(file.fileno()).st_size
         if start[: len(MAGIC)] != MAGIC or length > size:
             raise Damaged("is no entry of the store")
-        head = json.loads(file.read(length))
+        text = file.read(length)
+    if start[len(MAGIC) : -8] != hashlib.blake2b(text, digest_size=16).digest():
+        raise Damaged("its header is not the one that was written")
+    head = json.loads(text)
     offset, arrays = len(start) + length, {}
     for name, (dtype, shape) in head["arrays"].items():
         offset += -offset % ALIGNED
@@ -209,7 +220,7 @@ def verify_entry(path: Path) -> str:
     try:
         entry = open_entry(path)
         with path.open("rb") as file:
-            file.seek(len(MAGIC))
+            file.seek(len(MAGIC) + 16)
             head = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         sound = _digest({name: entry.read(name) for name in entry.arrays}) == head["digest"]
     except (OSError, Damaged, ValueError, KeyError) as error:

@@ -104,7 +104,7 @@ class Keeper:
         if need > free:
             raise Stop(
                 f"dataset.store: about {in_bytes(need)} are needed in {store.folder}, {in_bytes(free)} are free; free "
-                "some space (`medexp cache --prune`), set MEDEXP_CACHE to another disk, or dataset.store=null"
+                "some space (`medexp cache prune`), set MEDEXP_CACHE to another disk, or dataset.store=null"
             )
         rest, more = attempt(missing[1:], make, "preparing cases")
         return first + rest, faults + more

@@ -13,7 +13,7 @@ from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import Kept
 from medexp.seeding import derive
 
-HALF = 2048  # float16 holds whole numbers exactly up to here, and standardised intensities to one part in a thousand
+EXACT = 1 / 2048  # largest error of float16, as a share of an image's range, for it to be kept so
 PLACES = 10_000  # voxels of a class that are kept to cut patches around; as many as nnU-Net keeps
 
 
@@ -22,8 +22,7 @@ def pack(prepared: Prepared) -> tuple[dict[str, Array], dict[str, Any]]:
     the foreground classes one class after the other. Facts: geometry, voxels a class, and where each class's places lie.
     """
     image = prepared.image.numpy()
-    small = float(np.abs(image).max(initial=0)) <= HALF
-    arrays: dict[str, Array] = {"image": image.astype(np.float16) if small else image}
+    arrays: dict[str, Array] = {"image": _half(image)}
     facts: dict[str, Any] = {
         "affine": prepared.affine.tolist(),
         "source": {
@@ -39,6 +38,15 @@ def pack(prepared: Prepared) -> tuple[dict[str, Array], dict[str, Any]]:
         arrays["places"], facts["places"] = foreground_places(arrays["label"][0])
         facts["voxels"] = np.bincount(arrays["label"].ravel()).tolist()
     return arrays, facts
+
+
+def _half(image: Array) -> Array:
+    """float16 where that is exact enough for the image at hand: an ADC map of 1e-9 or a narrow range at 1500 stays float32."""
+    if float(np.abs(image).max(initial=0)) > float(np.finfo(np.float16).max):
+        return image
+    half = image.astype(np.float16)
+    error = float(np.abs(half.astype(np.float32) - image).max(initial=0))
+    return half if error <= EXACT * float(np.ptp(image) if image.size else 0) else image
 
 
 def unpack(kept: Kept) -> Prepared:

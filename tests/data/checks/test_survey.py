@@ -152,7 +152,7 @@ def test_hippocampus_has_no_fault_and_two_scales_of_intensity(real_data: Callabl
     bright = [text for text in found.warnings["outlier"] if "mean intensity" in text]
     assert all(float(text.split("mean intensity ")[1].split()[0]) > 1e5 for text in bright)
     assert "case hippocampus_044: mean intensity 1.79e+05 (median 497.4, " in bright[0]
-    assert set(found.warnings) == {"outlier", "class"}  # given_split: no case is in a part
+    assert set(found.warnings) == {"outlier"}  # of classes nothing: no case is in a part
 
 
 @pytest.mark.real_data

@@ -218,6 +218,33 @@ def test_an_archive_that_cannot_be_unpacked_leaves_the_root_as_it_was(site: layo
     assert set(_tree(tmp_path)) == {"set.download/a.tar"}
 
 
+WEB_PAGE = b"<!DOCTYPE html><html>Sign in</html>"
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole"), [("zip", _zip(AT_ROOT)), ("tar", _tar(AT_ROOT)), ("gz", gzip.compress(b"image", mtime=0))]
+)
+@pytest.mark.parametrize("wrong", [WEB_PAGE, None])
+def test_what_is_no_archive_and_has_no_checksum_is_removed_and_downloaded_anew(
+    site: layout.Site, tmp_path: Path, kind: str, whole: bytes, wrong: bytes | None
+) -> None:
+    broken = whole[: min(len(whole) // 2, 1100)] if wrong is None else wrong
+    entry = {"url": site.put(f"a.{kind}", broken), "unpack": kind, **({"to": "a.nii"} if kind == "gz" else {})}
+    with pytest.raises(UserError, match=r"is (a web page|no).*; its checksum is not published, so it was removed: the"):
+        _obtain(_about(entry), tmp_path / "set")
+    assert _tree(tmp_path) == {}
+    site.put(f"a.{kind}", whole)
+    _obtain(_about(entry), tmp_path / "set")
+    assert _tree(tmp_path / "set") == ({"a.nii": b"image"} if kind == "gz" else AT_ROOT)
+
+
+def test_a_damaged_archive_of_a_right_checksum_stays(site: layout.Site, tmp_path: Path) -> None:
+    about = _about({"url": site.put("a.zip", WEB_PAGE), "md5": _md5(WEB_PAGE), "unpack": "zip"})
+    with pytest.raises(UserError, match=r"is a web page, not a zip file; nothing was unpacked$"):
+        _obtain(about, tmp_path / "set")
+    assert set(_tree(tmp_path)) == {"set.download/a.zip"}
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_archives_are_kept_where_asked(site: layout.Site, tmp_path: Path, keep: bool) -> None:
     said = _obtain(_task(site), tmp_path / "set", keep)

@@ -55,7 +55,7 @@ def test_row_of_idx_is_a_float_image_and_its_neighbours_stay(tmp_path: Path) -> 
 
 
 BODY = idx_bytes(np.zeros((2, 3, 3)))
-DAMAGED = bytearray(gzip.compress(BODY))
+DAMAGED = bytearray(gzip.compress(BODY, mtime=0))
 DAMAGED[-6] ^= 1  # in gzip's checksum
 
 
@@ -64,14 +64,14 @@ DAMAGED[-6] ^= 1  # in gzip's checksum
     [
         ("a-idx3-ubyte", b"", "is no idx file .*begins with nothing"),
         ("a-idx3-ubyte", b"\x89PNG" + BODY, "is no idx file .*begins with 89504e47"),
-        ("a-idx3-ubyte", gzip.compress(BODY), "is no idx file .*it is gzip: name it .gz"),
+        ("a-idx3-ubyte", gzip.compress(BODY, mtime=0), "is no idx file .*it is gzip: name it .gz"),
         ("a-idx3-ubyte", b"\0\0\x07" + BODY[3:], "is no idx file"),
         ("a-idx3-ubyte", BODY[:9], "its header ends early"),
         ("a-idx3-ubyte", BODY[:-1], r"holds 17 of 18 bytes of numbers, shape \(2, 3, 3\)"),
         ("a-idx3-ubyte", BODY + b"\0", "holds more than 18 bytes"),
         ("a-idx3-ubyte", b"\0\0\x0e\x03" + b"\xff" * 12, "announces .* GiB"),
         ("a-idx3-ubyte.gz", BODY, "is damaged"),
-        ("a-idx3-ubyte.gz", gzip.compress(BODY)[:-9], "is truncated or damaged"),
+        ("a-idx3-ubyte.gz", gzip.compress(BODY, mtime=0)[:-9], "is truncated or damaged"),
         ("a-idx3-ubyte.gz", bytes(DAMAGED), "is damaged .*download it again"),
     ],
 )

@@ -225,6 +225,19 @@ def test_a_slice_of_another_geometry_is_named(tmp_path: Path, tags: dict[str, An
     assert slice_file(folder, 3).name in refused(folder, message)
 
 
+def test_slices_of_two_patients_in_one_series_are_said_without_naming_them(tmp_path: Path) -> None:
+    folder = dicom.write_series(tmp_path / "s", VOLUME, spoil={3: {"PatientID": "Roe^John"}})
+    text = refused(folder, r"holds images of 2 patients: 5 like .*, but not .* \(PatientID differs\); move those")
+    assert slice_file(folder, 3).name in text
+    with pytest.raises(Unreadable, match="holds images of 2 patients"):
+        dicom_header(folder)
+
+
+def test_a_slice_without_patient_is_no_other_patients(tmp_path: Path) -> None:
+    folder = dicom.write_series(tmp_path / "s", VOLUME, spoil={3: {"PatientID": None}})
+    np.testing.assert_array_equal(volume(folder).array[0], VOLUME)
+
+
 def test_a_slice_of_another_size_is_named(tmp_path: Path) -> None:
     folder = dicom.write_series(tmp_path / "s", VOLUME)
     other = dicom.slice_dataset(np.zeros((9, 5), np.int16), name="odd", ImagePositionPatient=[-30.0, -40.0, 74.0])

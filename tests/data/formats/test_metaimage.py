@@ -71,6 +71,12 @@ def test_a_file_without_a_place_lies_at_the_origin_with_unit_spacing(tmp_path: P
     np.testing.assert_array_equal(scan.array[0], VOLUME)
 
 
+def test_microscopic_voxels_are_no_fault(tmp_path: Path) -> None:
+    path = write_metaimage(tmp_path / "a.mha", VOLUME, ElementSpacing="5e-5 5e-5 5e-5")
+    assert read(path).spacing == pytest.approx((5e-5,) * 3)
+    assert metaimage_header(path)[0] == VOLUME.shape
+
+
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_label_map_keeps_its_type(tmp_path: Path, kind: str) -> None:
     scan = read(write_metaimage(tmp_path / "a.mhd", np.abs(VOLUME).astype(kind)), label=True)

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from layouts.one_case import AFFINE, VOLUME, image, label, nifti, refused
 
+from medexp.data.formats.nifti import nifti_header, read_nifti, singular
+from medexp.data.formats.scan import Unreadable, Wanted
+
 
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "A.NII.GZ"])
 def test_a_volume_keeps_values_affine_and_spacing(tmp_path: Path, name: str) -> None:
@@ -100,7 +103,9 @@ PAGE = b"\n<!DOCTYPE html><html><body>Sign in" + b" " * 600
         pytest.param(damaged(header(42, -5)), r"its header claims the shape \(-5, 6, 7\)", id="negative axis"),
         pytest.param(damaged(header(40, 0)), "its header claims the shape", id="no axes"),
         pytest.param(damaged(header(42, 30000, 30000, 30000)), "announces 100583 GiB; it is no scan", id="bomb"),
-        pytest.param(damaged(header(70, 7777)), "is no NIfTI file", id="unknown type"),
+        pytest.param(damaged(header(40, 9)), r"claims 9 axes \(dim\[0\]\); NIfTI has 1 to 7", id="nine axes"),
+        pytest.param(damaged(header(40, -1)), r"claims -1 axes \(dim\[0\]\)", id="less than no axes"),
+        pytest.param(damaged(header(70, 7777)), "claims the data type 7777, which NIfTI does not", id="unknown type"),
         pytest.param(damaged(header(108, np.nan, kind="<f4")), "is no NIfTI file", id="offset"),
         pytest.param(damaged(header(280, np.nan, kind="<f4")), "its affine is singular or not finite", id="nan affine"),
         pytest.param(damaged(header(280, *[0] * 4, kind="<f4")), "its affine is singular", id="singular affine"),
@@ -115,6 +120,56 @@ def test_a_damaged_volume_is_named_with_what_is_wrong(
     tmp_path: Path, write: Callable[[Path], Path], message: str
 ) -> None:
     refused(write(tmp_path), message)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (damaged(header(280, np.nan, kind="<f4")), "its affine is singular or not finite; mend the header"),
+        (damaged(header(280, *[0] * 4, kind="<f4")), "its affine is singular"),
+        (damaged(header(42, 0)), r"its header claims the shape \(0, 6, 7\)"),
+        (damaged(header(40, 9)), "claims 9 axes"),
+        (damaged(header(70, 7777)), "claims the data type 7777"),
+        (damaged(header(70, 32)), "holds complex64 voxels|is truncated"),
+        (damaged(lambda c: c[:352]), "is truncated"),
+        (damaged(lambda c: c[:200], packed=True), "is truncated"),
+        (damaged(lambda _: PAGE, packed=True), "is a web page"),
+        (damaged(lambda c: header(256, 9, 9, 9, kind="<f4")(header(252, 1, 0)(c))), "its affine cannot be read|is no"),
+    ],
+)
+def test_a_header_alone_is_refused_for_what_the_volume_would_be(
+    tmp_path: Path, write: Callable[[Path], Path], message: str
+) -> None:
+    path = write(tmp_path)
+    for read in (nifti_header, lambda path: read_nifti(path, Wanted(3, 1))):
+        with pytest.raises(Unreadable, match=message):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+@pytest.mark.parametrize("kind", [nib.Nifti1Image, nib.Nifti2Image])
+def test_a_header_alone_says_shape_and_affine(tmp_path: Path, name: str, kind: type) -> None:
+    nib.save(kind(VOLUME, AFFINE), tmp_path / name)
+    shape, affine = nifti_header(tmp_path / name)
+    assert shape == (5, 6, 7)
+    np.testing.assert_array_equal(affine, AFFINE)
+
+
+@pytest.mark.parametrize("size", [5e-5, 1e-20, 1e30])
+def test_small_and_large_voxels_are_no_fault_but_axes_in_one_plane_are(tmp_path: Path, size: float) -> None:
+    placed = np.diag([size, size, size, 1.0])
+    np.testing.assert_allclose(nifti_header(nifti(tmp_path / "a.nii", VOLUME, placed))[1], placed, rtol=1e-6)
+    assert not singular(placed)
+    assert not singular(np.diag([size, 1.0, 1 / size, 1.0]))
+    placed[:3, 2] = placed[:3, 0] + placed[:3, 1]
+    assert singular(placed.astype(np.float32))
+    assert singular(np.diag([size, size, 0.0, 1.0]))
+
+
+def test_microscopic_voxels_are_read(tmp_path: Path) -> None:
+    scan = image(nifti(tmp_path / "a.nii", VOLUME, np.diag([5e-5, 5e-5, 5e-5, 1.0])))
+    assert scan.spacing == pytest.approx((5e-5,) * 3)
+    np.testing.assert_array_equal(scan.array[0], VOLUME)
 
 
 def test_a_small_file_that_claims_gigabytes_is_refused_before_memory_is_taken(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,9 +86,101 @@ def test_stack_is_no_picture(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("read", [lambda path: read_tiff(path, Wanted(2, 1)), tiff_pages])
 def test_broken_tiff_is_named(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    (tmp_path / "a.tif").write_bytes(b"II*\0 and nothing else")
-    with pytest.raises(Unreadable, match=r"cannot be read as TIFF \(.*\); copy it again"):
-        read(tmp_path / "a.tif")
+    for content in (b"II*\0\0\0\0\0 and nothing else", b"II", b"nothing", b"II+\0\x08\0\0\0"):
+        (tmp_path / "a.tif").write_bytes(content)
+        with pytest.raises(Unreadable, match=r"cannot be read as TIFF \(.*\); copy it again"):
+            read(tmp_path / "a.tif")
+
+
+STACK = RNG.integers(0, 255, (4, 16, 16), dtype=np.uint8)
+KINDS = [
+    *({"byteorder": order, "bigtiff": big} for order in "<>" for big in (False, True)),
+    *({"imagej": True}, {"compression": "zlib"}, {"metadata": None, "contiguous": False}),
+]
+
+
+def links(path: Path) -> list[int]:
+    """Bytes of a TIFF at which it says where the next page begins."""
+    with tifffile.TiffFile(path) as file:
+        form = file.tiff
+        pages = [page.offset for page in file.pages]
+        content = path.read_bytes()
+        sizes = [struct.unpack_from(form.tagnoformat, content, at)[0] * form.tagsize for at in pages]
+    return [at + form.tagnosize + size for at, size in zip(pages, sizes, strict=True)]
+
+
+def relinked(path: Path, link: int, to: int) -> None:
+    with tifffile.TiffFile(path) as file:
+        packed = struct.pack(file.tiff.offsetformat, to)
+    content = path.read_bytes()
+    path.write_bytes(content[:link] + packed + content[link + len(packed) :])
+
+
+@pytest.mark.parametrize("options", KINDS)
+@pytest.mark.parametrize("read", [lambda path: read_tiff(path, Wanted(3, 1)), tiff_pages])
+def test_pages_in_a_circle_are_named(tmp_path: Path, options: dict, read: Callable[[Path], object]) -> None:
+    for page in range(4):
+        tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", **options)
+        with tifffile.TiffFile(tmp_path / "a.tif") as file:
+            first = file.pages[0].offset
+        relinked(tmp_path / "a.tif", links(tmp_path / "a.tif")[page], first)
+        with pytest.raises(Unreadable, match=r"is damaged \(its pages form a circle\); copy it again"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("options", KINDS)
+def test_a_link_that_leads_beyond_the_file_or_to_no_page_is_named(tmp_path: Path, options: dict) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", **options)
+    size, link = (tmp_path / "a.tif").stat().st_size, links(tmp_path / "a.tif")[2]
+    for to, message in (
+        (size - 1, "is truncated: a page begins at byte"),
+        (size + 9, "is truncated: a page begins at byte"),
+        (links(tmp_path / "a.tif")[0], "is damaged|is truncated"),
+        (link - 12, "is damaged|is truncated"),
+    ):
+        relinked(tmp_path / "a.tif", link, to)
+        with pytest.raises(Unreadable, match=message):
+            tiff_pages(tmp_path / "a.tif")
+
+
+def test_a_page_that_leads_into_the_header_does_not_hang(tmp_path: Path) -> None:
+    Image.fromarray(STACK[0]).save(tmp_path / "a.tif")
+    relinked(tmp_path / "a.tif", links(tmp_path / "a.tif")[0], 16)
+    with pytest.raises(Unreadable, match=r"is damaged|is truncated"):
+        read_tiff(tmp_path / "a.tif", Wanted(2, 1))
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [(2**24, r"it is truncated: its tags announce \d+ bytes"), (0, "is damaged|cannot be read as TIFF")],
+)
+def test_a_picture_that_claims_more_than_its_file_holds_is_named(
+    tmp_path: Path, compression: str | None, rows: int, message: str
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0], compression=compression)
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as file:
+        file.pages[0].tags["ImageLength"].overwrite(rows, dtype="I")
+    with pytest.raises(Unreadable, match=message):
+        read_tiff(tmp_path / "a.tif", Wanted(2, 1))
+
+
+@pytest.mark.parametrize("options", [*KINDS, "raw", "tiff_lzw", "packbits", "tiff_adobe_deflate"])
+def test_a_stack_cut_off_anywhere_loses_no_page_in_silence(tmp_path: Path, options: dict | str) -> None:
+    if isinstance(options, str):
+        first, *rest = [Image.fromarray(page) for page in STACK]
+        first.save(tmp_path / "a.tif", save_all=True, append_images=rest, compression=options)
+    else:
+        tifffile.imwrite(tmp_path / "a.tif", STACK, photometric="minisblack", **options)
+    content = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(read_tiff(tmp_path / "a.tif", Wanted(3, 1)).array[0], np.moveaxis(STACK, 0, 2))
+    for length in range(1, len(content), 13):
+        (tmp_path / "a.tif").write_bytes(content[:length])
+        try:
+            array = read_tiff(tmp_path / "a.tif", Wanted(3, 1)).array
+        except Unreadable:
+            continue
+        np.testing.assert_array_equal(array[0], np.moveaxis(STACK, 0, 2))  # it was padding that was lost
 
 
 def test_label_of_a_grey_gif_has_its_grey_values_whatever_the_order_of_its_palette(tmp_path: Path) -> None:

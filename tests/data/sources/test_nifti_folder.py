@@ -87,7 +87,7 @@ def test_too_few_and_too_many_files_are_listed_together(tmp_path: Path) -> None:
         "d/t1.nii",
         "d/t2.nii",
     )
-    hint = "mend it, or set dataset.source.allow_missing=true"
+    hint = "mend it, or set dataset.missing=zero or drop"
     assert faults(root, images=["{case}/t1*", "{case}/t2*"], label="{case}/seg*") == [
         "case a: 2 files match {case}/t1*: t1.nii, t1_2.nii; make the pattern narrower",
         f"case b: no file matches {{case}}/t2*; {hint}",

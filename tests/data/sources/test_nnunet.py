@@ -55,8 +55,8 @@ def test_the_patient_stands_in_the_case_id(tmp_path: Path) -> None:
 def test_a_missing_channel_is_a_fault_or_none(tmp_path: Path) -> None:
     root = touch(tmp_path, *pair("a", 1), *pair("b", 0, 1), *pair("c", 0))
     assert faults(root) == [
-        "case a: has no channel 0000; dataset.source.allow_missing=true lets it",
-        "case c: has no channel 0001; dataset.source.allow_missing=true lets it",
+        "case a: has no channel 0000; mend it, or set dataset.missing=zero or drop",
+        "case c: has no channel 0001; mend it, or set dataset.missing=zero or drop",
     ]
     assert [record.missing for record in nnunet.records(root, allow_missing=True)] == [(0,), (), (1,)]
 
@@ -173,7 +173,7 @@ def test_cases_that_lack_a_channel_train_with_zeros_in_its_place(tmp_path: Path)
     for case in (0, 3):
         (root / f"imagesTr/prostate_{case:02d}_0001.nii.gz").unlink()
     data = ["dataset=nnunet", f"dataset.root={root}", "dataset.in_channels=2", "dataset.classes=[background,PZ,TZ]"]
-    data += ["dataset.source.allow_missing=true", "dataset.missing=zero", "dataset.patch_size=[16,16,16]"]
+    data += ["dataset.missing=zero", "dataset.patch_size=[16,16,16]"]
     quick = ["debug=fast", "trainer=cpu", "figures=0", "dataset.batch_size=2", "dataset.limit=null"]
     start(["experiment=segmentation/phantom", *data, *quick, f"run_dir={run}"])
     split = json.loads((run / "split.json").read_text())

@@ -164,3 +164,22 @@ def test_leftovers_of_killed_processes_are_found_once_they_are_old(tmp_path: Pat
     os.utime(part, (time.time() - 7200,) * 2)
     assert store.leftovers() == [part]
     assert store.files() == []
+
+
+@pytest.mark.parametrize("place", [9, 30, 40, 60])
+def test_a_changed_header_counts_as_absent(tmp_path: Path, place: int) -> None:
+    store = Store(tmp_path)
+    path = store.ensure(KEY, lambda: (arrays(), {"name": "a"})).path
+    content = bytearray(path.read_bytes())
+    content[place] ^= 8
+    path.write_bytes(content)
+    assert store.find(KEY) is None
+    assert verify_entry(path)
+    assert store.ensure(KEY, lambda: (arrays(), {"name": "b"})).facts == {"name": "b"}
+
+
+def test_an_entry_that_was_removed_meanwhile_is_said(tmp_path: Path) -> None:
+    entry = Store(tmp_path).ensure(KEY, lambda: (arrays(), {}))
+    entry.path.unlink()
+    with pytest.raises(Stop, match="was removed from the store while in use"):
+        entry.read("image")

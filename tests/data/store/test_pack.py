@@ -24,13 +24,13 @@ def prepared(scale: float = 1.0) -> Prepared:
     return Prepared(image, label, affine, Grid((9, 9, 9), affine / 2, (0.5, 1.0, 1.5)))
 
 
-@pytest.mark.parametrize(("scale", "kind"), [(1.0, np.float16), (1e4, np.float32)])
+@pytest.mark.parametrize(("scale", "kind"), [(1.0, np.float16), (1e5, np.float32), (1e-9, np.float32)])
 def test_a_case_comes_back(scale: float, kind: type) -> None:
     case = prepared(scale)
     packed, facts = pack(case)
     again = unpack(InMemory(packed, json.loads(json.dumps(facts))))
     assert packed["image"].dtype == kind
-    torch.testing.assert_close(again.image, case.image, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(again.image, case.image, rtol=1e-3, atol=1e-6 * scale)
     assert again.label is not None
     assert case.label is not None
     assert torch.equal(again.label, case.label)
@@ -69,3 +69,10 @@ def test_without_a_label_map_there_are_no_places() -> None:
     assert set(packed) == {"image"}
     assert "places" not in facts
     assert unpack(InMemory(packed, facts)).label is None
+
+
+def test_a_narrow_range_far_from_zero_keeps_its_steps() -> None:
+    case = prepared()
+    image = 1500 + torch.arange(336).reshape(1, 8, 7, 6) / 8
+    packed, facts = pack(Prepared(image, None, case.affine, case.source))
+    assert torch.equal(unpack(InMemory(packed, facts)).image, image)
