@@ -6,7 +6,7 @@ READY  := $(VENV)/.medexp-ready
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types train sweep evaluate predict clean
+.PHONY: help setup demo test lint types train sweep evaluate predict bench clean
 
 help:  ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -45,6 +45,9 @@ evaluate: $(READY)  ## medexp evaluate (ARGS="outputs/...")
 
 predict: $(READY)  ## medexp predict (ARGS="outputs/... --input scan.nii.gz --output mask.nii.gz")
 	$(BIN)/medexp predict $(ARGS)
+
+bench: $(READY)  ## medexp beside PyTorch, Lightning and MONAI on this machine (ARGS="--json trend.jsonl")
+	$(BIN)/medexp bench all $(ARGS)
 
 clean:  ## remove caches and build leftovers; outputs/ and .venv stay
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 
 from medexp.data.module import DataModule
 from medexp.errors import UserError
+from medexp.performance import fastest_precision, use_threads
 from medexp.seeding import derive
 from medexp.tasks.base import Task
 
@@ -52,7 +53,8 @@ def scorer(cfg: Config) -> Any:
 
 
 def trainer(cfg: Config) -> pl.Trainer:
-    """Lightning's Trainer with the chosen callbacks and loggers."""
+    """Lightning's Trainer with the chosen callbacks and loggers; this process takes its share of the cores."""
+    use_threads(_ranks_here(cfg["trainer"].get("devices", 1)), cfg["dataset"].get("num_workers") or 0)
     callbacks = [_make(node) for node in cfg["callbacks"].values() if node]
     loggers = [_make(node) for node in cfg["logger"].values() if node]
     if any(isinstance(entry, pl.callbacks.RichProgressBar) for entry in callbacks) and not _terminal():
@@ -71,9 +73,13 @@ def trainer(cfg: Config) -> pl.Trainer:
 def single(cfg: Config, **options: Any) -> pl.Trainer:
     """A silent Trainer on one device for inference: the run's precision, the run's accelerator where it is here."""
     node = cfg["trainer"]
+    use_threads()
+    torch.set_float32_matmul_precision(node.get("matmul_precision") or "highest")
     here = torch.cuda.is_available() or str(node.get("accelerator", "auto")) not in ("gpu", "cuda")
     accelerator = node.get("accelerator", "auto") if here else "cpu"
     precision = node.get("precision", "32-true")
+    if precision == "auto":  # of a config that was never settled
+        precision = fastest_precision(accelerator)
     if accelerator == "cpu" and precision == "16-mixed":
         precision = "32-true"  # float16 arithmetic is a GPU's
     quiet = {
@@ -145,6 +151,15 @@ def _with_weights(node: Config, data: DataModule | None) -> Config:
         )
         log.info("loss.%s=auto, from the training split: %s", key, named)
     return {**node, **{key: values[key] for key in wanted}}
+
+
+def _ranks_here(devices: Any) -> int:
+    """Processes that train on this machine: one a device."""
+    if isinstance(devices, list):
+        return len(devices)
+    if str(devices) in ("auto", "-1"):
+        return max(1, torch.cuda.device_count())
+    return max(1, int(devices))
 
 
 def _terminal() -> bool:

@@ -74,7 +74,8 @@ def _cache(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from medexp.run.bench import bench
 
-    return bench(args.what, args.cases, tuple(args.size), args.rounds, args.patches, args.workers, args.json)
+    options = {key: value for key, value in vars(args).items() if key not in ("verb", "action", "part", "json")}
+    return bench(args.part, options, args.json)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -93,6 +94,8 @@ def _completion(args: argparse.Namespace) -> int:
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds every verb with its arguments, examples and action."""
+    from medexp.run.bench.arguments import add_parts
+
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
     def add(
@@ -200,18 +203,10 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     cached.add_argument("--folder", type=Path, metavar="DIR", help="another store (dataset.store)")
 
     timed = add(
-        *("bench", "medexp beside MONAI's pipelines on this machine", _bench),
-        "  medexp bench data\n  medexp bench data --workers 2 --json bench.json",
+        *("bench", "medexp beside the plain use of PyTorch, Lightning and MONAI on this machine", _bench),
+        "  medexp bench all\n  medexp bench step --model dynunet --rounds 5\n  medexp bench data --workers 2 --json trend.jsonl",
     )
-    timed.add_argument("what", choices=("data",), help="data: preparation, patches a second, reading, peak memory")
-    timed.add_argument("--cases", type=int, default=6, help="volumes (default 6)")
-    timed.add_argument(
-        "--size", type=int, nargs=3, default=(200, 200, 80), metavar="N", help="voxels of each (default 200 200 80)"
-    )
-    timed.add_argument("--rounds", type=int, default=5, help="interleaved rounds whose median counts (default 5)")
-    timed.add_argument("--patches", type=int, default=60, help="patches a round (default 60)")
-    timed.add_argument("--workers", type=int, default=0, help="worker processes of each loader (default 0)")
-    timed.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there as well")
+    add_parts(timed)
 
     listed = add(
         *("list", "what there is to choose from, with a line each", _list),

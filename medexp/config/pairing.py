@@ -16,7 +16,7 @@ OUTPUTS = ("out_channels", "num_classes")
 
 def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     """What does not fit; `sound`: each node is sound on its own, so that the network can be tried."""
-    found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg)]
+    found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg), *_fused(cfg)]
     if not sound:
         return found
     facts = [*_target(cfg), *_loss(cfg), *_model_facts(cfg)]
@@ -98,6 +98,15 @@ def _epochs(cfg: dict[str, Any]) -> Iterator[str]:
         yield f"trainer.max_epochs: {epochs} ends before the first validation (trainer.check_val_every_n_epoch: {every})"
     if cfg["mode"] == "max" and str(cfg["monitor"]).endswith("loss"):
         yield f"mode: 'max' would keep the checkpoint with the worst {cfg['monitor']}; leave mode out, or give min"
+
+
+def _fused(cfg: dict[str, Any]) -> Iterator[str]:
+    half = str(cfg["trainer"].get("precision")) in ("16-mixed", "16")
+    if cfg["optimizer"].get("fused") and half and cfg["trainer"].get("gradient_clip_val"):
+        yield (
+            "optimizer.fused: true unscales float16 gradients itself, so that trainer.gradient_clip_val cannot clip them; "
+            "set one of them to null"
+        )
 
 
 def _forward(cfg: dict[str, Any]) -> Iterator[str]:

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 from medexp.data import expand, tally
 from medexp.data.balance import Balance, case_weights
-from medexp.data.cases import EvalCases, Item, TrainCases, collate
+from medexp.data.cases import EvalCases, Item, TrainCases
 from medexp.data.checks.facts import CaseFacts, facts_of, judged
 from medexp.data.checks.integrity import check_across
-from medexp.data.order import EpochOrder
+from medexp.data.loading import Resumable, loader
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
@@ -34,7 +33,7 @@ from medexp.errors import Faults, UserError
 log = logging.getLogger(__name__)
 
 
-class DataModule(pl.LightningDataModule):
+class DataModule(Resumable):
     """A data set: where it is, how it is read, what is done to it.
 
     root: folder of the data set. source: `records(root)`, one of medexp/data/sources.
@@ -46,7 +45,7 @@ class DataModule(pl.LightningDataModule):
     modality are an "error", get "zero" in its place, or "drop" out. exclude: file of case ids to leave out.
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
-    batch_size: patches (or images) a step and rank. limit: cases a part.
+    batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that workers have for a batch.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
     """
@@ -77,6 +76,7 @@ class DataModule(pl.LightningDataModule):
         balance: Balance = None,
         batch_size: int = 4,
         num_workers: int = 0,
+        timeout: float = 25.0,
         limit: int | None = None,
         augmentation: Callable[[Item, int], Item] | None = None,
         store: str | None = None,
@@ -104,10 +104,12 @@ class DataModule(pl.LightningDataModule):
         if not 0 <= foreground <= 1:
             raise UserError(f"dataset.foreground: {foreground} is not between 0 and 1")
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
-        for key, least, value in (("batch_size", 1, batch_size), ("num_workers", 0, num_workers), ("limit", 1, limit)):
+        counts = (("batch_size", 1, batch_size), ("num_workers", 0, num_workers), ("limit", 1, limit))
+        for key, least, value in (*counts, ("timeout", 0, timeout)):
             if value is not None and value < least:
                 raise UserError(f"dataset.{key}: {value} is less than {least}")
         self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
+        self.timeout = timeout
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self._records: list[Record] | None = None
@@ -208,28 +210,25 @@ class DataModule(pl.LightningDataModule):
         return facts, unpack(kept)
 
     def train_dataloader(self) -> DataLoader[Item]:
-        cases = TrainCases(self._cases["train"], self.seed, self.patch_size, self.foreground, self.augmentation)
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         kept = self._cases["train"]
+        cases = TrainCases(kept, self.seed, self.patch_size, self.foreground, self.augmentation)
         weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
-        draws = EpochOrder(len(cases), self.seed, rank, ranks, weights)
-        batch = min(self.batch_size, len(draws))
-        return self._loader(cases, batch_size=batch, sampler=draws, drop_last=True)
+        order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
+        return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
+
+    def next_cases(self) -> list[str]:
+        """Case ids of the training batch that this rank reads next."""
+        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.next_draws()]
 
     def val_dataloader(self) -> DataLoader[Item]:
         cases = self._cases["val"]
-        rank, ranks = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, ranks = self.ranks()
         shard = cases[rank::ranks] or cases[:1]
-        return self._loader(EvalCases(shard), batch_size=self.eval_batch_size, shuffle=False)
+        return loader(EvalCases(shard), self.num_workers, self.timeout, batch_size=self.eval_batch_size, shuffle=False)
 
     @property
     def eval_batch_size(self) -> int:  # images of one size go together; others one at a time
         return self.batch_size if self.preparation.image_size is not None else 1
-
-    def _loader(self, cases: Any, **options: Any) -> DataLoader[Item]:
-        workers = self.num_workers
-        options |= {"num_workers": workers, "persistent_workers": workers > 0, "collate_fn": collate}
-        return DataLoader(cases, pin_memory=torch.cuda.is_available(), **options)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Images travel from the store through workers to the device in half precision, and are float32 from here on."""

@@ -45,7 +45,9 @@ def candidates(words: list[str]) -> list[str]:
     if verb == "fetch":
         return [name for name in paths.options("dataset") if name.startswith(word)]
     if verb in ("cache", "bench"):
-        choices = {"cache": ("list", "verify", "prune"), "bench": ("data",)}[verb]
+        from medexp.run.bench import PARTS
+
+        choices = {"cache": ("list", "verify", "prune"), "bench": (*PARTS, "all")}[verb]
         return [name for name in choices if name.startswith(word)]
     if verb not in ("train", "check", "plan"):
         return []

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
+import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +15,24 @@ from medexp.config import compose
 from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, process
+from medexp.run.faults import RunFault, end_workers, explained
 from medexp.run.plan import automatic
 from medexp.run.suited import suited
 
 log = logging.getLogger(__name__)
 
 
-class RunFault(Exception):
-    """A fault of the run that its user should read in one line: exit code 1."""
-
-
 def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     """The resolved and checked config of `medexp train OVERRIDES`. Raises UserError; writes nothing."""
+    from medexp.performance import settle  # imports torch
+
     overrides = suited(overrides)
     with automatic(overrides) as planned:
         cfg = compose.compose(overrides, planned)
     cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))
     resolved = compose.resolve(cfg)
     _absolute(resolved)
+    settle(resolved["trainer"])
     check(resolved, _headline(overrides))
     return resolved
 
@@ -54,7 +57,9 @@ def start(overrides: list[str]) -> dict[str, Any]:
     """One run, from overrides. Returns {"run_dir", "value", "summary"}."""
     resumed = next((text.split("=", 1)[1] for text in overrides if text.startswith("resume=")), None)
     if resumed and resumed != "null":
-        return resume(Path(resumed), [text for text in overrides if not text.startswith("resume=")])
+        from medexp.run import resume
+
+        return launch(resume.prepare(Path(resumed), [text for text in overrides if not text.startswith("resume=")]))
     cfg = plan(overrides)
     run = Path(cfg["run_dir"])
     folder.create(run, cfg, overrides)
@@ -65,66 +70,16 @@ def start(overrides: list[str]) -> dict[str, Any]:
         raise
 
 
-def resume(run: Path, overrides: list[str]) -> dict[str, Any]:
-    """Goes on with a run from its last checkpoint, values overridden (trainer.max_epochs=50)."""
-    from omegaconf import OmegaConf
-
-    run = run.expanduser().absolute()
-    cfg = folder.load(run)
-    if not (run / folder.LAST).is_file():
-        raise UserError(f"resume: {run} has no {folder.LAST}; the run had not finished an epoch, start it anew")
-    planned = cfg["trainer"].get("max_epochs")
-    for override in compose.parse(overrides):
-        key = str(override.key_or_group)
-        _changeable(cfg, key, run)
-        updated = OmegaConf.create(cfg)
-        OmegaConf.update(updated, key, override.value())
-        cfg = compose.resolve(updated)
-    if cfg["scheduler"].get("epochs") == planned:  # the schedule's end is the training's (${trainer.max_epochs})
-        cfg["scheduler"]["epochs"] = cfg["trainer"]["max_epochs"]
-    cfg["resume"] = str(run)
-    check(cfg, f"resume={run}")
-    with folder.lock(run):
-        _continues(cfg, run)
-        folder.write(run / folder.CONFIG, OmegaConf.to_yaml(OmegaConf.create(cfg)))
-        if overrides:
-            folder.append_overrides(run, overrides)
-    return launch(run)
-
-
-def _changeable(cfg: dict[str, Any], key: str, run: Path) -> None:
-    """Raises UserError for what cannot change when a run goes on: its folder, its groups, keys that it does not hold."""
-    if key in ("run_dir", "name"):
-        raise UserError(f"{key}: a resumed run stays in its folder, {run}; leave {key} out")
-    if isinstance(cfg.get(key), dict):
-        raise UserError(f"{key}: a group cannot be exchanged when resuming; change its values, or start a new run")
-    node: Any = cfg
-    for part in key.split("."):
-        if not isinstance(node, dict) or part not in node:
-            raise UserError(f"{key}: not in the config of {run}; when resuming, values that it holds can be changed")
-        node = node[part]
-
-
-def _continues(cfg: dict[str, Any], run: Path) -> None:
-    """Raises UserError where the checkpoint does not fit the changed config; nothing has been written yet."""
-    import torch
-
-    from medexp import build
-
-    build.load_weights(build.task(cfg), run / folder.LAST)
-    done = int(torch.load(run / folder.LAST, map_location="cpu", weights_only=True)["epoch"]) + 1
-    wanted = cfg["trainer"].get("max_epochs")
-    if isinstance(wanted, int) and 0 < wanted < done:
-        raise UserError(f"trainer.max_epochs: {wanted}, but {run} has done {done}; give a larger number")
-
-
 def launch(run: Path) -> dict[str, Any]:
     """Runs a written config: here, or in a process of its own where several devices train together."""
     cfg = folder.load(run)
     with folder.lock(run):
         if not many_processes(cfg["trainer"]):
             return execute(run)
-        code, _ = process.complete(run)
+        try:
+            code, _ = process.complete(run)
+        except process.Stopped as stopped:
+            raise SystemExit(128 + stopped.signum) from None  # the process has said how to go on
     if code == 2:
         folder.discard(run)
     if code < 0:
@@ -142,64 +97,95 @@ def many_processes(trainer: dict[str, Any]) -> bool:
 
 
 def execute(run: Path) -> dict[str, Any]:
-    """Trains and tests in this process what RUN/config.yaml says."""
-    from medexp import build
-    from medexp.run import history
-    from medexp.run.evaluate import score
+    """Trains and tests in this process what RUN/config.yaml says. A signal to stop ends in SystemExit, with how to go on."""
+    from medexp.callbacks.interruption import Interrupted, listening
     from medexp.run.quiet import quiet
 
     cfg = folder.load(run)
+    try:
+        with quiet(), listening():
+            return _run(cfg, run)
+    except Interrupted as interrupted:
+        end_workers()
+        if not interrupted.first:
+            return {}  # an error of this process would be taken for the reason
+        raise _stopped(run, interrupted.signum) from None
+    except KeyboardInterrupt:
+        end_workers()
+        raise _stopped(run, signal.SIGINT) from None
+    except BaseException:
+        end_workers()
+        raise
+
+
+def _stopped(run: Path, signum: int) -> SystemExit:
+    """Says how to go on, in the log and as the last line of all."""
+    name = signal.Signals(signum).name
+    go_on = f"go on with: medexp train resume={run}"
+    if not (run / folder.LAST).is_file():
+        go_on = f"nothing is on the disk to go on from; start it anew (and remove {run})"
+    log.info("stopped by %s; %s", name, go_on)
+    sys.stdout.flush()
+    sys.stderr.write(f"medexp: stopped by {name}; {go_on}\n")
+    return SystemExit(128 + signum)
+
+
+def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
+    from medexp import build
+    from medexp.run import history
+    from medexp.run.evaluate import score
+
     begun = time.monotonic()
-    with quiet():
-        trainer = build.trainer(cfg)
-        first = trainer.is_global_zero
-        folder.log_to(run / folder.LOG if first else None)
-        build.scorer(cfg)  # what is wrong with it is said before training, not after
-        data = build.datamodule(cfg)
-        if (run / folder.SPLIT).is_file():
-            data.split = folder.read_json(run / folder.SPLIT)
-        data.setup()
-        if first:
-            folder.write_json(run / folder.ENVIRONMENT, folder.environment(cfg["seed"]))
-            folder.write_json(run / folder.SPLIT, data.split)
-            log.info("%s", data.describe())
-        task = build.task(cfg, data)
-        if first:
-            log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
-            if cfg["resume"]:
-                history.keep(trainer.loggers, run / folder.LAST)
-        value = _fit(cfg, run, trainer, task, data)
-        if not first:
-            return {}
-        summary = _test(cfg, run, task, data, score)
-        result = {
-            "run_dir": str(run),
-            "value": value,
-            "monitor": cfg["monitor"],
-            "seconds": round(time.monotonic() - begun, 1),
-        }
-        result["metrics"] = {name: entry.get("mean") for name, entry in summary["metrics"].items() if "mean" in entry}
-        folder.write_json(run / "result.json", result)
-        _finish_loggers(cfg, run, trainer, data)
+    trainer = build.trainer(cfg)
+    first = trainer.is_global_zero
+    folder.log_to(run / folder.LOG if first else None)
+    build.scorer(cfg)  # what is wrong with it is said before training, not after
+    data = build.datamodule(cfg)
+    if (run / folder.SPLIT).is_file():
+        data.split = folder.read_json(run / folder.SPLIT)
+    data.setup()
+    if first:
+        folder.write_json(run / folder.ENVIRONMENT, folder.environment(cfg["seed"]))
+        folder.write_json(run / folder.SPLIT, data.split)
+        log.info("%s", data.describe())
+    task = build.task(cfg, data)
+    if first:
+        log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
+        if cfg["resume"]:
+            history.keep(trainer.loggers, run / folder.LAST)
+    value = _fit(cfg, run, trainer, task, data)
+    if not first:
+        return {}
+    summary = _test(cfg, run, task, data, score)
+    result = {
+        "run_dir": str(run),
+        "value": value,
+        "monitor": cfg["monitor"],
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    result["metrics"] = {name: entry.get("mean") for name, entry in summary["metrics"].items() if "mean" in entry}
+    folder.write_json(run / "result.json", result)
+    _finish_loggers(cfg, run, trainer, data)
     return result
 
 
 def _fit(cfg: dict[str, Any], run: Path, trainer: Any, task: Any, data: Any) -> float | None:
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
     checkpoint = str(run / folder.LAST) if cfg["resume"] else None
     try:
-        trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
-    except FloatingPointError as error:
-        raise RunFault(f"{run}: {error}") from None
-    except MisconfigurationException as error:
-        raise UserError(f"trainer: {' '.join(str(error).split())}") from None
-    except SystemExit:  # what Lightning makes of Ctrl-C
+        with warnings.catch_warnings():  # the data module keeps the loader's place, where Lightning does not look
+            warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True if checkpoint else None)
+    except SystemExit:  # what Lightning makes of a second Ctrl-C
         if not trainer.interrupted:
             raise
-        go_on = f"go on with: medexp train resume={run}" if (run / folder.LAST).is_file() else "no epoch was finished"
-        log.info("interrupted in epoch %d; %s", trainer.current_epoch + 1, go_on)
         raise KeyboardInterrupt from None
+    except Exception as error:
+        if isinstance(error, FloatingPointError) and not trainer.is_global_zero:
+            return None  # as on all ranks: the first says it
+        fault = explained(error, run, data)
+        if fault is None:
+            raise
+        raise fault from None
     value = trainer.checkpoint_callback.best_model_score if trainer.checkpoint_callback else None
     if value is None:
         value = trainer.callback_metrics.get(cfg["monitor"])

@@ -60,6 +60,14 @@ class Task(pl.LightningModule, ABC):
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
         self._losses: list[Tensor] = []
         self._rate = 0.0
+        self.gradient_norm: Tensor | None = None  # of the last step, over all parameters, before clipping
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning notes the hook that it is in 40 times a step; torch would look at each note for parameters.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
 
     @abstractmethod
     def step(self, batch: Batch) -> Step:
@@ -79,7 +87,8 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and its like draw from f(seed, step, rank): a resumed run draws what the unbroken one would have.
-        torch.manual_seed(derive(self.seed, "step", self.global_step, self.global_rank))
+        parts = [batch_idx] if self.trainer.accumulate_grad_batches > 1 else []  # batches of one step draw anew
+        _reseed(derive(self.seed, "step", self.global_step, self.global_rank, *parts), self.device)
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -89,7 +98,8 @@ class Task(pl.LightningModule, ABC):
 
     def on_train_epoch_end(self) -> None:
         # Of all ranks: where the loss is not finite on one, all stop, and none waits for another.
-        mean = self.trainer.strategy.reduce(torch.stack(self._losses).float().mean(), reduce_op="mean")
+        losses = torch.stack(self._losses).float() if self._losses else torch.tensor([torch.nan], device=self.device)
+        mean = self.trainer.strategy.reduce(losses.mean(), reduce_op="mean")
         self._losses.clear()
         self.log("train/loss", mean, sync_dist=True)
         self.log("lr", self._rate, sync_dist=True)  # what the epoch was trained with: the schedule has stepped since
@@ -98,6 +108,25 @@ class Task(pl.LightningModule, ABC):
                 f"the training loss became {mean.item()} in epoch {self.current_epoch}; "
                 "lower optimizer.lr, set trainer.gradient_clip_val=1, or use trainer.precision=32-true"
             )
+
+    def leave_out(self, batches: int) -> Tensor:
+        """Takes the last batches, which were not learnt from, out of train/loss; returns the mean of their losses."""
+        taken, self._losses = self._losses[-batches:], self._losses[:-batches]
+        return torch.stack(taken).float().mean()
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
+    ) -> None:
+        """Lightning's clipping; the norm that it is by is kept, for it tells whether the gradient is finite."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        by_norm = gradient_clip_algorithm in (None, "norm") and gradient_clip_val
+        if getattr(self.trainer.precision_plugin, "scaler", None) is not None:  # has gradients of its own scale
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif by_norm:
+            self.gradient_norm = torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        else:
+            self.gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in parameters])
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         step = self.step(batch)
@@ -118,12 +147,23 @@ class Task(pl.LightningModule, ABC):
         groups = parameter_groups(self, weight_decay=self._weight_decay())
         try:
             optimizer = self.optimizer(groups)
-        except (TypeError, ValueError) as error:  # what a constructor says of a value
+        except (TypeError, ValueError, RuntimeError) as error:  # what a constructor says of a value
             raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
         return [optimizer], self.scheduler.configure(optimizer, self.monitor, self.mode)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The losses of an epoch that is under way, (ranks, batches), so that its train/loss will be of all of it."""
+        if self._losses:
+            ranks = [losses := torch.stack(self._losses)]
+            if self.trainer.world_size > 1:
+                ranks = [torch.empty_like(losses) for _ in range(self.trainer.world_size)]
+                torch.distributed.all_gather(ranks, losses)
+            checkpoint["epoch_so_far"] = {"losses": torch.stack(ranks), "rate": self._rate}
+
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The rate is a function of the epoch: a run resumed with another trainer.max_epochs follows the curve of that length."""
+        if so_far := checkpoint.get("epoch_so_far"):
+            self._losses, self._rate = list(so_far["losses"][self.trainer.global_rank].to(self.device)), so_far["rate"]
         saved = checkpoint.get("lr_schedulers")
         stand_in = self.optimizer(parameter_groups(self, weight_decay=self._weight_decay()))
         entries = self.scheduler.configure(stand_in, self.monitor, self.mode)
@@ -150,3 +190,11 @@ class Task(pl.LightningModule, ABC):
             p for group in parameter_groups(self, weight_decay=1.0) if group["weight_decay"] for p in group["params"]
         ]
         return torch.stack([p.abs().sum() for p in decayed]).sum()
+
+
+def _reseed(seed: int, device: torch.device) -> None:
+    """torch.manual_seed for the generators that a step draws from: for a device that is not there yet, torch formats
+    three stack traces a call, which is more than a small step takes."""
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)

@@ -35,7 +35,7 @@ def test_any_argument_of_the_signature_may_be_given(override: str) -> None:
         ("model.chanels=[1]", "model.chanels: monai.networks.nets.UNet has no such argument; did you mean 'channels'"),
         (
             "trainer.max_epoch=3",
-            "trainer.max_epoch: pytorch_lightning.Trainer has no such argument; did you mean 'max_epochs'",
+            "trainer.max_epoch: medexp.trainer.Trainer has no such argument; did you mean 'max_epochs'",
         ),
         (
             "dataset.split.vall=0.1",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +27,7 @@ from medexp.data.preparation.resample import (
 
 SLAB = 2**19  # voxels worked on at a time on the way back: a few arrays of that size stay in the processor's cache
 Box = tuple[tuple[int, ...], tuple[int, ...]]  # first voxel along each axis, and the one after the last
+Parts = Iterable[tuple[int, Tensor]]  # index along the first axis, and (K, voxels along it from there on, *the others)
 
 
 @dataclass(frozen=True)
@@ -79,16 +80,18 @@ class Way:
             moved[index, index], moved[index, 3] = axis.scale, axis.offset + (self.box[0][index] if self.box else 0)
         return np.asarray(self.source.affine @ turned @ moved)
 
-    def back(self, probabilities: Tensor) -> Array:
+    def back(self, probabilities: Tensor | Parts) -> Array:
         """Class map (uint8, uint16 beyond 256 classes), shape of the source, from probabilities (K, *spatial) on the
-        prepared grid. Background outside of the box. Raises ValueError where they lie on another grid."""
-        labels = np.zeros(self.source.shape, dtype=np.uint8 if len(probabilities) <= 256 else np.uint16)
+        prepared grid, or from parts of them along the first axis in order, which are asked for one after the other and
+        not kept. Background outside of the box. Raises ValueError where they lie on another grid."""
         seen = tuple(axis.new for axis in self._axes)
-        if tuple(probabilities.shape[1:]) != seen:
-            raise ValueError(
-                f"probabilities of shape {tuple(probabilities.shape)} do not lie on the prepared grid {seen}"
-            )
-        _write_classes(probabilities, [axis.back() for axis in self._axes], self.view(labels[None])[0])
+        labels: Array | None = None
+        taps = [None if axis.same else Taps.of(axis) for axis in (axis.back() for axis in self._axes)]
+        for slab in _slabs([(0, probabilities)] if isinstance(probabilities, Tensor) else probabilities, taps[0], seen):
+            if labels is None:
+                labels = np.zeros(self.source.shape, dtype=np.uint8 if len(slab.values) <= 256 else np.uint16)
+            _write_classes(slab, taps, self.view(labels[None])[0])
+        assert labels is not None
         return labels
 
     @cached_property
@@ -131,21 +134,53 @@ def nonzero_box(values: Array) -> Box:
     return tuple(start), tuple(stop)
 
 
-def _write_classes(probabilities: Tensor, axes: Sequence[Axis], into: Array) -> None:
+@dataclass(frozen=True)
+class _Slab:
+    """Probabilities (K, voxels along the first axis, *the others) from voxel `first` of the prepared grid on; `start` and
+    `stop` are the voxels of the way back that need nothing else."""
+
+    first: int
+    values: Tensor
+    start: int
+    stop: int
+
+
+def _slabs(parts: Parts, taps: Taps | None, grid: tuple[int, ...]) -> Iterator[_Slab]:
+    """Each part, with what the next voxels need of the one before. Raises ValueError where they are not those of `grid`."""
+    last_needed = np.arange(grid[0]) if taps is None else np.minimum(taps.lower + 1, grid[0] - 1)
+    first_needed = last_needed if taps is None else taps.lower
+    held, reached, done = None, 0, 0
+    seen: tuple[int, ...] = ()
+    for first, part in parts:
+        seen = tuple(part.shape)
+        reached = first + part.shape[1] if first == reached else -1
+        if seen[2:] != grid[1:] or not 0 <= reached <= grid[0]:
+            break
+        values = part if held is None else torch.cat([held, part], dim=1)
+        ready = int(np.searchsorted(last_needed, reached))
+        if ready > done:
+            yield _Slab(reached - values.shape[1], values, done, ready)
+        keep = reached - int(first_needed[ready]) if ready < len(first_needed) else 0
+        held, done = values[:, values.shape[1] - keep :].clone() if keep > 0 else None, ready
+    if reached != grid[0]:
+        raise ValueError(f"probabilities of shape {seen} do not lie on the prepared grid {grid}")
+
+
+def _write_classes(slab: _Slab, taps: Sequence[Taps | None], into: Array) -> None:
     """Writes the most probable class of every voxel, the first one where several are, to the view `into` (*spatial).
 
-    axes: those of `into` on those of the probabilities (K, *spatial). The volume is gone through in slabs along its
-    first axis, and in each class after class, so that what is held at a time depends neither on the size of the volume
-    nor on the number of classes.
+    taps: of `into` on the probabilities, an axis each. What is written is gone through in thinner slabs along its first
+    axis, and in each class after class, so that what is held at a time depends neither on the size of the volume nor on
+    the number of classes.
     """
-    taps = [None if axis.same else Taps.of(axis) for axis in axes]
     rows = max(SLAB * len(into) // max(into.size, 1), 1)
-    starts = range(0, len(into), rows)
+    starts = range(slab.start, slab.stop, rows)
 
     def write(start: int) -> None:
-        stop, first = min(start + rows, len(into)), taps[0]
+        stop, first = min(start + rows, slab.stop), taps[0]
         needed, part = (slice(start, stop), None) if first is None else first.part(start, stop)
-        into[start:stop] = _most_probable(probabilities[:, needed], [part, *taps[1:]])
+        values = slab.values[:, needed.start - slab.first : needed.stop - slab.first]
+        into[start:stop] = _most_probable(values, [part, *taps[1:]])
 
     with ThreadPoolExecutor(max(min(torch.get_num_threads(), len(starts)), 1)) as pool:
         list(pool.map(write, starts))

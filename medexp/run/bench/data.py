@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,20 @@ import torch
 from medexp.run.bench import pipelines
 from medexp.run.bench.patches import patches_a_second, preparation_of_bench
 from medexp.run.bench.rounds import interleaved
+from medexp.run.bench.tables import Row
 from medexp.run.bench.volumes import write_volumes
 
-SOURCE_SPACING = (0.8, 0.8, 2.0)  # mm of the files
+SIZE, SOURCE_SPACING = (200, 200, 80), (0.8, 0.8, 2.0)  # voxels and mm of the files
 MEMORY = (8, 64)  # volumes
 
 
-def run(cases: int, size: tuple[int, int, int], rounds: int, patches: int, workers: int) -> dict[str, Any]:
+def run(
+    cases: int = 6, size: Sequence[int] = SIZE, rounds: int = 5, patches: int = 60, workers: int = 0
+) -> dict[str, Any]:
     """All parts; see `medexp bench data --help` for what is compared."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        records = write_volumes(folder / "scans", cases, size, SOURCE_SPACING)
+        records = write_volumes(folder / "scans", cases, (size[0], size[1], size[2]), SOURCE_SPACING)
         result: dict[str, Any] = {
             "cases": cases,
             "size": list(size),
@@ -106,3 +110,31 @@ def memory(folder: Path) -> dict[str, Any]:
         "peak_mb": {str(count): peak for count, peak in peaks.items()},
         "ratio": peaks[MEMORY[1]] / peaks[MEMORY[0]],
     }
+
+
+def rows(result: Mapping[str, Any]) -> list[Row]:
+    """The table's lines."""
+    found: list[Row] = []
+    part = result["preparation"]
+    for text, ours, theirs in (
+        ("prepare a case, files included", "medexp with reading", "MONAI with reading"),
+        ("prepare a case, in memory", "medexp", "MONAI"),
+    ):
+        seconds = part["seconds_a_case"]
+        ratio = seconds[theirs] / seconds[ours]
+        found.append(
+            (text, f"{seconds[ours]:.3f} s", f"{seconds[theirs]:.3f} s ({theirs.split()[0]})", f"{ratio:.1f}x")
+        )
+    part = result["patches"]
+    for name, ratio in part["ratios"].items():
+        rates = part["a_second"]
+        found.append(("patches a second", f"{rates['medexp']:.0f}", f"{rates[name]:.1f} ({name})", f"{ratio:.1f}x"))
+    part = result["read"]
+    times = part["milliseconds"]
+    for name, ratio in part["ratios"].items():
+        beside = f"{times[name]:.2f} ms ({name})"
+        found.append(("read a 64^3 patch of 256^3", f"{times['store']:.2f} ms", beside, f"{ratio:.2f}x as long"))
+    few, many = result["memory"]["peak_mb"].items()
+    seen = f"{many[1]:.0f} MB at {many[0]} volumes"
+    found.append(("peak memory", seen, f"{few[1]:.0f} MB at {few[0]}", f"{result['memory']['ratio']:.3f}x"))
+    return found

@@ -6,8 +6,11 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+Row = tuple[str, str, str, str]  # what, medexp, beside it, ratio
 
 
 def machine() -> dict[str, Any]:
@@ -15,50 +18,49 @@ def machine() -> dict[str, Any]:
     import monai
     import torch
 
+    from medexp import __version__
     from medexp.run.folder import environment
 
-    cpu = environment(0)["cpu"]
+    found = environment(0)
     versions = {"torch": torch.__version__, "monai": monai.__version__, "python": platform.python_version()}
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "cpu": cpu,
+        "cpu": found["cpu"],
+        "gpu": found["gpu"],
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0],
+        "medexp": __version__,
+        "git": found["git"],
         **versions,
     }
 
 
-def show_data(result: dict[str, Any]) -> None:
-    """The parts of `medexp bench data`."""
+def show(
+    title: str, rows: Sequence[Sequence[str]], heads: Sequence[str] = ("what", "medexp", "beside it", "ratio")
+) -> None:
+    """A table on standard output, whole lines even where nobody looks."""
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, width=110)
-    where = result["machine"]
-    title = f"{where['cpu']['name']}, {where['threads']} threads, {where['date']}"
-    table = Table("what", "medexp", "beside it", "ratio", title=title, title_justify="left")
-    part = result["preparation"]
-    for text, ours, theirs in (
-        ("prepare a case, files included", "medexp with reading", "MONAI with reading"),
-        ("prepare a case, in memory", "medexp", "MONAI"),
-    ):
-        seconds = part["seconds_a_case"]
-        ratio = seconds[theirs] / seconds[ours]
-        table.add_row(text, f"{seconds[ours]:.3f} s", f"{seconds[theirs]:.3f} s ({theirs.split()[0]})", f"{ratio:.1f}x")
-    part = result["patches"]
-    for name, ratio in part["ratios"].items():
-        rates = part["a_second"]
-        table.add_row("patches a second", f"{rates['medexp']:.0f}", f"{rates[name]:.1f} ({name})", f"{ratio:.1f}x")
-    part = result["read"]
-    times = part["milliseconds"]
-    for name, ratio in part["ratios"].items():
-        beside = f"{times[name]:.2f} ms ({name})"
-        table.add_row("read a 64^3 patch of 256^3", f"{times['store']:.2f} ms", beside, f"{ratio:.2f}x as long")
-    few, many = result["memory"]["peak_mb"].items()
-    seen = f"{many[1]:.0f} MB at {many[0]} volumes"
-    table.add_row("peak memory", seen, f"{few[1]:.0f} MB at {few[0]}", f"{result['memory']['ratio']:.3f}x")
+    console = Console(highlight=False)
+    console = console if console.is_terminal else Console(highlight=False, width=130)
+    table = Table(*heads, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
     console.print(table)
 
 
-def save(result: dict[str, Any], path: Path) -> None:
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+def headline(what: str, where: Mapping[str, Any]) -> str:
+    """`step: 2 cores of NAME, 1 thread, load 0.3, 2026-11-23`."""
+    threads = f"{where['threads']} thread{'s' if where['threads'] != 1 else ''}"
+    devices = "".join(f"{name}, " for name in where["gpu"])
+    return f"{what}: {devices}{where['cpu']['name']}, {threads}, load {where['load']:.1f}, {where['date']}"
+
+
+def save(result: Mapping[str, Any], path: Path) -> None:
+    """The numbers as JSON; a file named .jsonl keeps those of earlier runs, a line each."""
+    if path.suffix == ".jsonl":
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(result) + "\n")
+    else:
+        path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 
 import nibabel as nib
 import numpy as np
@@ -124,6 +124,25 @@ def test_slabs_and_threads_change_nothing(monkeypatch: pytest.MonkeyPatch, finer
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     np.testing.assert_array_equal(finer.back(probabilities), wanted)
     assert len(np.unique(wanted)) > 2
+
+
+@given(ways(resampled=True), st.integers(0, 2**32 - 1), st.lists(st.integers(1, 9), min_size=1))
+@settings(max_examples=100, deadline=None)
+def test_parts_of_any_thickness_come_back_as_the_whole(way: Way, seed: int, steps: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    shape = way.image(np.zeros((1, *way.source.shape), np.float32)).shape[1:]
+    probabilities = torch.from_numpy(rng.random((3, *shape), dtype=np.float32))
+    ends = [0, *(end for end in np.cumsum(steps) if end < shape[0]), shape[0]]
+    parts = ((first, probabilities[:, first:end]) for first, end in pairwise(ends))
+    np.testing.assert_array_equal(way.back(parts), way.back(probabilities))
+
+
+@pytest.mark.parametrize("ends", [[0, 3], [1, 8], [0, 5, 5, 9], [0, 3, 2, 8]])
+def test_parts_that_are_not_the_grid_are_refused(ends: list[int]) -> None:
+    way = Way(Grid((8, 4, 4), np.eye(4), (1.0,) * 3))
+    pairs = zip(ends[::2], ends[1::2], strict=True)
+    with pytest.raises(ValueError, match=r"do not lie on the prepared grid \(8, 4, 4\)"):
+        way.back((first, torch.rand(2, end - first if end > first else 8, 4, 4)) for first, end in pairs)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])

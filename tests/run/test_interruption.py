@@ -1,0 +1,346 @@
+"""A run that is killed, asked to stop, or fed what is no number: what is on the disk, and that it goes on from there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from medexp.cli import main
+from medexp.errors import UserError
+from medexp.run.faults import RunFault
+from medexp.run.train import start
+from medexp.tasks.base import Task
+
+EVERY_STEP = ["callbacks.checkpoint.every_n_train_steps=1", "dataset.batch_size=2", "model.dropout=0.2"]  # 4 an epoch
+
+
+class Killed(BaseException):
+    """In the place of SIGKILL: nothing catches it."""
+
+
+def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    content: dict[str, Any] = torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
+    return content
+
+
+def differences(one: Any, other: Any, place: str = "") -> list[str]:
+    """Where two checkpoints differ in a bit; the folders that they name may."""
+    if isinstance(one, torch.Tensor):
+        return [] if isinstance(other, torch.Tensor) and torch.equal(one, other) else [place]
+    if isinstance(one, dict):
+        if one.keys() != other.keys():
+            return [f"{place}: {sorted(one)} and {sorted(other)}"]
+        keys = [
+            key for key in one if key not in ("dirpath", "best_k_models", "current_score") and "path" not in str(key)
+        ]
+        return [found for key in keys for found in differences(one[key], other[key], f"{place}/{key}")]
+    if isinstance(one, list):
+        return [found for left, right in zip(one, other, strict=True) for found in differences(left, right, place)]
+    return [] if one == other else [f"{place}: {one} and {other}"]
+
+
+def same(run: Path, unbroken: Path) -> None:
+    assert differences(checkpoint(run), checkpoint(unbroken)) == []
+    assert (run / "metrics.csv").read_text() == (unbroken / "metrics.csv").read_text()
+    assert (run / "per_case.csv").read_text() == (unbroken / "per_case.csv").read_text()
+
+
+@pytest.fixture
+def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
+    """at_step(n, act): before the batch that follows n steps, once."""
+    original = Task.on_train_batch_start
+
+    def plan(step: int, act: Callable[[], Any]) -> None:
+        def once(task: Task, batch: Any, batch_idx: int) -> None:
+            if task.global_step == step:
+                monkeypatch.setattr(Task, "on_train_batch_start", original)
+                act()
+            original(task, batch, batch_idx)
+
+        monkeypatch.setattr(Task, "on_train_batch_start", once)
+
+    return plan
+
+
+def killed() -> None:
+    raise Killed
+
+
+VARIANTS: dict[str, tuple[list[str], list[int]]] = {
+    "plain": ([], [1, 4]),
+    "workers": (["dataset.num_workers=2"], [5]),
+    "every third step": (["callbacks.checkpoint.every_n_train_steps=3"], [8]),
+    "plateau": (["scheduler=plateau", "scheduler.schedule.patience=0", "optimizer.lr=0.1"], [5]),
+    "accumulated": (["trainer.accumulate_grad_batches=2", "trainer.max_epochs=4"], [5]),
+    "validation every second epoch": (["trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4"], [7]),
+    "validation within the epoch": (["trainer.val_check_interval=0.5"], [2]),
+    "steps instead of epochs": (["trainer.max_steps=10"], [3, 8]),
+    "balanced": (["dataset.balance=class"], [6]),
+    "less than the epoch": (["trainer.limit_train_batches=3"], [4]),
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_run_that_goes_on_from_any_step_is_the_unbroken_one_bit_by_bit(
+    name: str, tiny: list[str], tmp_path: Path, at_step: Callable[..., None]
+) -> None:
+    options, steps = VARIANTS[name]
+    words = [*tiny, *EVERY_STEP, "trainer.max_epochs=3", *options]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    for step in steps:
+        run = tmp_path / f"run_{step}"
+        at_step(step, killed)
+        with pytest.raises(Killed):
+            start([*words, f"run_dir={run}"])
+        assert 0 < checkpoint(run)["global_step"] <= step
+        start([f"resume={run}"])
+        same(run, tmp_path / "unbroken")
+
+
+def test_batches_that_were_consumed_are_neither_read_nor_skipped_twice(
+    tiny: list[str], tmp_path: Path, at_step: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medexp.data.cases import TrainCases
+
+    read: list[Any] = []
+    original = TrainCases.__getitem__
+
+    def noted(cases: TrainCases, draw: Any) -> Any:
+        read.append(draw)
+        return original(cases, draw)
+
+    monkeypatch.setattr(TrainCases, "__getitem__", noted)
+    words = [*tiny, *EVERY_STEP, "trainer.max_epochs=2"]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    whole, read[:] = list(read), []
+    at_step(3, killed)
+    with pytest.raises(Killed):
+        start([*words, f"run_dir={tmp_path / 'run'}"])
+    first, read[:] = list(read)[:6], []
+    start([f"resume={tmp_path / 'run'}"])
+    assert first + read == whole
+
+
+def started(words: list[str]) -> None:
+    """`medexp train` in a process that a server of forks has made; the run's own workers come from it, as ever."""
+    multiprocessing.set_start_method("fork", force=True)
+    start(words)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sigkill_at_random_moments_changes_no_bit(workers: int, tiny: list[str], tmp_path: Path) -> None:
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["medexp.build", "medexp.run.evaluate"])  # each start is a fork: half a second
+    words = [*tiny, *EVERY_STEP, f"dataset.num_workers={workers}", "trainer.max_epochs=15"]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    run, moments = tmp_path / "run", random.Random(workers)
+    last = run / "checkpoints/last.ckpt"
+    kills = 0
+    for attempt in range(4):
+        written = last.stat().st_mtime_ns if last.is_file() else 0
+        job = processes.Process(target=started, args=([f"resume={run}"] if attempt else [*words, f"run_dir={run}"],))
+        job.start()
+        while attempt < 3 and job.is_alive() and not (last.is_file() and last.stat().st_mtime_ns > written):
+            time.sleep(0.002)
+        if attempt < 3:
+            time.sleep(moments.uniform(0, 0.3))
+            job.kill()
+        job.join(60)
+        kills += job.exitcode == -signal.SIGKILL
+    assert (kills, job.exitcode) == (3, 0)
+    same(run, tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_step_saves_it_and_says_how_to_go_on(
+    signum: int,
+    code: int,
+    tiny: list[str],
+    tmp_path: Path,
+    at_step: Callable[..., None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = tmp_path / "run"
+    words = [*tiny, "dataset.batch_size=2", "model.dropout=0.2", "trainer.max_epochs=3"]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    before = signal.getsignal(signum)
+    at_step(5, lambda: os.kill(os.getpid(), signum))
+    with pytest.raises(SystemExit) as end:
+        main(["train", *words, f"run_dir={run}"])
+    assert end.value.code == code
+    name = signal.Signals(signum).name
+    said = f"medexp: stopped by {name}; go on with: medexp train resume={run}"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == said
+    assert checkpoint(run)["global_step"] == 6  # the step under way was finished
+    assert signal.getsignal(signum) is before
+    start([f"resume={run}"])
+    same(run, tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_signal_during_validation_does_not_wait_for_its_end_nor_lose_the_epoch(
+    epoch: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    words = [*tiny, "dataset.batch_size=2", "trainer.max_epochs=3", "dataset.split.val=0.5"]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    original, seen = Task.validation_step, []
+
+    def asked(task: Task, batch: Any, batch_idx: int) -> None:
+        if task.current_epoch == epoch:
+            seen.append(batch_idx)
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(task, batch, batch_idx)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(Task, "validation_step", asked)
+        start([*words, f"run_dir={run}"])
+    assert seen == [0]
+    start([f"resume={run}"])
+    same(run, tmp_path / "unbroken")
+
+
+def test_a_signal_before_and_after_training_ends_the_run_too(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from medexp.data.module import DataModule
+    from medexp.run import evaluate
+
+    def asked(*_: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    for place, name, last in ((DataModule, "setup", False), (evaluate, "score", True)):
+        run = tmp_path / name
+        with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            patch.setattr(place, name, asked)
+            start([*tiny, f"run_dir={run}"])
+        assert end.value.code == 143
+        said = capsys.readouterr().err.strip().splitlines()[-1]
+        assert (f"medexp train resume={run}" in said) is last
+        assert ("nothing is on the disk" in said) is not last
+    assert start([f"resume={run}"])["metrics"]["dice"] > 0
+    assert checkpoint(run)["global_step"] == 2  # trained before already
+
+
+def test_ctrl_c_twice_does_not_wait_for_the_step(tiny: list[str], tmp_path: Path, at_step: Callable[..., None]) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    run = tmp_path / "run"
+    at_step(3, twice)
+    with pytest.raises(SystemExit) as end:
+        start([*tiny, "dataset.batch_size=2", f"run_dir={run}"])
+    assert end.value.code == 130
+    assert not (run / "checkpoints/last.ckpt").exists()
+
+
+def test_what_an_epoch_hangs_on_cannot_change_in_its_middle(
+    tiny: list[str], tmp_path: Path, at_step: Callable[..., None]
+) -> None:
+    run = tmp_path / "run"
+    at_step(5, killed)
+    with pytest.raises(Killed):
+        start([*tiny, *EVERY_STEP, f"run_dir={run}"])
+    before = (run / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match=r"dataset.batch_size: 4, but .* after batch 1 of epoch 2 with 2"):
+        start([f"resume={run}", "dataset.batch_size=4"])
+    with pytest.raises(UserError, match=r"^seed: 7, but"):
+        start([f"resume={run}", "seed=7"])
+    assert (run / "config.yaml").read_bytes() == before
+    start([f"resume={run}", "trainer.max_epochs=3"])
+    assert checkpoint(run)["global_step"] == 12
+
+
+def test_a_damaged_last_checkpoint_is_skipped_with_a_word(
+    tiny: list[str], tmp_path: Path, at_step: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    words = [*tiny, *EVERY_STEP]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    at_step(6, killed)
+    with pytest.raises(Killed):
+        start([*words, f"run_dir={run}"])
+    last = run / "checkpoints/last.ckpt"
+    last.write_bytes(last.read_bytes()[:-1000])
+    shutil.copytree(run, tmp_path / "both")
+    start([f"resume={run}"])
+    assert "last.ckpt is skipped: it is cut off" in capsys.readouterr().out
+    assert checkpoint(run, "previous")["global_step"] == 7  # of the whole ones; the damaged one is not among them
+    same(run, tmp_path / "unbroken")
+    (tmp_path / "both/checkpoints/previous.ckpt").write_bytes(b"PK")
+    with pytest.raises(UserError, match=r"cut off.*no whole previous.ckpt"):
+        start([f"resume={tmp_path / 'both'}"])
+
+
+def test_two_deterministic_runs_are_equal_byte_by_byte(tiny: list[str], tmp_path: Path) -> None:
+    try:
+        for name in ("one", "two"):
+            start([*tiny, "model.dropout=0.2", "trainer.deterministic=true", f"run_dir={tmp_path / name}"])
+            assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)
+    same(tmp_path / "one", tmp_path / "two")
+
+
+def poisoned(step: int, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    """The loss, or the gradient alone, of one step is no number."""
+    original = Task.training_step
+
+    def changed(task: Task, batch: Any, batch_idx: int) -> Any:
+        loss = original(task, batch, batch_idx)
+        if task.global_step == step and part == "loss":
+            task._losses[-1] = task._losses[-1] * torch.nan
+            return loss * torch.nan
+        if task.global_step == step:
+            loss.register_hook(lambda gradient: gradient * torch.inf)
+        return loss
+
+    monkeypatch.setattr(Task, "training_step", changed)
+
+
+@pytest.mark.parametrize(
+    ("part", "said"), [("loss", "the training loss became nan"), ("gradient", r"the gradient became (nan|inf)")]
+)
+def test_what_is_no_number_stops_the_run_and_names_the_cases(
+    part: str, said: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    poisoned(5, monkeypatch, part)
+    with pytest.raises(RunFault, match=rf"{said} in epoch 1, step 5, with the cases p00.*lower optimizer\.lr"):
+        start([*tiny, *EVERY_STEP, f"run_dir={run}"])
+    (entry,) = json.loads((run / "nonfinite.json").read_text())
+    assert (entry["epoch"], entry["step"], entry["outcome"]) == (1, 5, "stopped")
+    assert len(entry["ranks"][0]["case_ids"]) == 2
+    assert (entry["ranks"][0]["loss"] == "nan") is (part == "loss")
+    state = checkpoint(run)
+    assert state["global_step"] == 5  # of the last good step
+    assert all(torch.isfinite(value).all() for value in state["state_dict"].values())
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("part", ["loss", "gradient"])
+def test_a_step_that_is_left_out_leaves_the_weights_as_they_were(
+    part: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    poisoned(1, monkeypatch, part)
+    start([*tiny, *EVERY_STEP, "callbacks.finite.skip=1", "optimizer.weight_decay=0.5", f"run_dir={run}"])
+    assert "left out (1 of at most 1)" in capsys.readouterr().out
+    (entry,) = json.loads((run / "nonfinite.json").read_text())
+    assert (entry["step"], entry["outcome"]) == (1, "left out")
+    assert pd.read_csv(run / "metrics.csv")["train/loss"].notna().sum() == 2
+    assert checkpoint(run)["global_step"] == 8
