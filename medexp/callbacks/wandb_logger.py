@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
+from pathlib import Path
+
 from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 # Console lines, command line and host hold paths, and paths hold names of patients.
 PRIVATE = {
@@ -28,9 +32,13 @@ def wandb_logger(
     notes: str | None = None,
     offline: bool = True,
 ) -> WandbLogger:
-    """A run of Weights & Biases; offline it is a folder below `save_dir`/wandb that `wandb sync` uploads."""
+    """A run of Weights & Biases; offline it is a folder below `save_dir`/wandb that `wandb sync` uploads.
+
+    Its id stays in `save_dir`, so that a run that is resumed goes on there too.
+    """
     return WandbLogger(
         save_dir=save_dir,
+        id=_run_id(Path(save_dir) / "wandb_id"),
         project=project,
         name=name,
         group=group,
@@ -40,3 +48,11 @@ def wandb_logger(
         offline=offline,
         settings={**PRIVATE, "program": "medexp"},
     )
+
+
+def _run_id(path: Path) -> str | None:
+    """The id in the file, which the first process of a new run writes; others need none, for they send nothing."""
+    if not path.is_file() and getattr(rank_zero_only, "rank", 0) == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
+    return path.read_text(encoding="utf-8") if path.is_file() else None

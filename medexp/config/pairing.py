@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medexp.errors import nearest
+from medexp.targets import KINDS
 
 # Names under which network classes take the three facts of a data set and task.
 SPATIAL = ("spatial_dims",)
@@ -19,7 +20,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg), *_fused(cfg)]
     if not sound:
         return found
-    facts = [*_target(cfg), *_loss(cfg), *_model_facts(cfg)]
+    facts = list(_target(cfg)) or [*_loss(cfg), *_model_facts(cfg)]
     return [*facts, *found, *(_forward(cfg) if not facts else ())]
 
 
@@ -30,9 +31,13 @@ def logged(cfg: dict[str, Any]) -> list[str]:
 
 
 def _target(cfg: dict[str, Any]) -> Iterator[str]:
-    needed = "mask" if cfg["task"].get("target") == "mask" else "class"
-    provided = cfg["dataset"].get("provides")
-    if provided != needed:
+
+    kind, provided = cfg["task"].get("target"), cfg["dataset"].get("provides")
+    if kind not in KINDS:
+        yield f"task.target: '{kind}'{nearest(str(kind), list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
+        return
+    needed = KINDS[kind].provides
+    if needed not in (provided if isinstance(provided, list) else [provided]):
         yield (
             f"dataset.provides: '{provided}', but task={cfg['task']['_target_'].rsplit('.', 1)[-1].lower()} learns from "
             f"'{needed}'; choose a dataset that has it, or another task"
@@ -40,12 +45,14 @@ def _target(cfg: dict[str, Any]) -> Iterator[str]:
 
 
 def _loss(cfg: dict[str, Any]) -> Iterator[str]:
+
     name = str(cfg["loss"]["_target_"])
-    if cfg["task"].get("target") != "mask" and any(word in name for word in ("Dice", "Tversky")):
+    if not KINDS[cfg["task"]["target"]].dense and any(word in name for word in ("Dice", "Tversky")):
         yield f"loss: {name} compares label maps, the task has one target an image; choose cross_entropy, focal or bce"
 
 
 def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
+
     dataset, task, model = cfg["dataset"], cfg["task"], cfg["model"]
     sides = (
         (SPATIAL, dataset["spatial_dims"], "dataset.spatial_dims"),
@@ -56,9 +63,9 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if name in model and model[name] != fact:
                 yield f"model.{name}: {model[name]}, but {source} is {fact}; leave model.{name} to its leaf (${{{source}}})"
-    classes = {"binary": 1}.get(str(task.get("target")), len(dataset["classes"]))
-    if task.get("target") in ("mask", "index", "binary", "multilabel") and task["out_channels"] != classes:
-        yield f"task.out_channels: {task['out_channels']}, but dataset.classes asks for {classes}; leave it to its leaf"
+    outputs = KINDS[task["target"]].outputs
+    if outputs is not None and task["out_channels"] != (wanted := outputs(len(dataset["classes"]))):
+        yield f"task.out_channels: {task['out_channels']}, but dataset.classes asks for {wanted}; leave it to its leaf"
     for key in ("patch_size", "image_size", "spacing"):
         size = dataset.get(key)
         if size is not None and len(size) != dataset["spatial_dims"]:
@@ -137,7 +144,7 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
     from hydra.utils import instantiate
 
     node = cfg["inferer"].get("inferer") or cfg["inferer"]  # mirrored inferers hold another
-    bare = str(node["_target_"]).endswith("SimpleInferer") and cfg["task"].get("target") == "mask"
+    bare = str(node["_target_"]).endswith("SimpleInferer") and KINDS[cfg["task"]["target"]].dense
     if "divisible_by" not in node and not bare:
         return
     sizes = [size + 1 for size in image.shape[2:]] if bare else [node["divisible_by"] * 2 + 1] * (image.ndim - 2)
@@ -175,8 +182,11 @@ def _on_meta(node: dict[str, Any]) -> Any:
 
 
 def _output(cfg: dict[str, Any], output: Any, size: tuple[int, ...]) -> Iterator[str]:
+
+    dense = KINDS[cfg["task"]["target"]].dense
+    if dense is None:
+        return
     first = output[0] if isinstance(output, list | tuple) else output
-    dense = cfg["task"].get("target") == "mask"
     channels = cfg["task"]["out_channels"]
     stacked = first.ndim == len(size) + 3  # deep-supervision heads: (B, heads, K, *spatial)
     spatial = tuple(first.shape[-len(size) :]) if first.ndim > 2 else ()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ctypes
 import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+from weakref import WeakSet
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +28,8 @@ class Resumable(pl.LightningDataModule):
         self._start = NOTHING_DONE
         self._order: EpochOrder | None = None
         self._batch = 1
+        self.ended_workers: list[int] = []  # where an exception ended the training: exit codes of those that had ended,
+        self.waited_for: list[Draw] = []  # and the training batch that was due; none in a validation
 
     def ranks(self) -> tuple[int, int]:
         """This process, and how many there are."""
@@ -53,10 +57,10 @@ class Resumable(pl.LightningDataModule):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._start = Position(**state_dict)
 
-    def next_draws(self) -> list[Draw]:
-        """The draws of the batch that this rank reads next."""
-        at = self.position()
-        return self._order.draws()[at.batches * self._batch :][: self._batch] if self._order else []
+    def on_exception(self, exception: BaseException) -> None:
+        if self._order is not None and self.trainer is not None and not self.trainer.validating:
+            self.waited_for = self._order.draws()[self.position().batches * self._batch :][: self._batch]
+        self.ended_workers = end_workers()  # before Lightning waits for them
 
 
 def end_with_parent(signum: int) -> None:
@@ -75,8 +79,65 @@ def leave_stopping_to_main(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
+def end_workers() -> list[int]:
+    """Kills the workers of all loaders, of which one that hangs would keep this process from ending.
+
+    Returns the exit codes of those that had ended by themselves: -9 was killed by signal 9.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if main else None  # torch's handler would raise once more
+    workers = [worker for served in tuple(Loader.alive) for worker in served.workers()]
+    ended = [worker.exitcode for worker in workers if worker.exitcode is not None]
+    for worker in workers:
+        worker.kill()
+        worker.join(5)
+    if main:
+        signal.signal(signal.SIGCHLD, before)
+    return ended
+
+
+class Waiting(Iterator[Item]):
+    """Batches from workers; RuntimeError where one is not there after `timeout` seconds.
+
+    torch's own time-out does not cover a worker that is frozen as a whole: the main process then waits for the memory of
+    a batch that is ready. Only the main thread has an alarm; in others torch's alone holds.
+    """
+
+    def __init__(self, batches: Iterator[Item], timeout: float) -> None:
+        self.batches, self.timeout = batches, timeout
+
+    def __next__(self) -> Item:
+        if threading.current_thread() is not threading.main_thread():
+            return next(self.batches)
+        before = signal.signal(signal.SIGALRM, self._late)
+        signal.setitimer(signal.ITIMER_REAL, self.timeout)
+        try:
+            return next(self.batches)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _late(self, signum: int, frame: Any) -> None:
+        raise RuntimeError(f"DataLoader timed out after {self.timeout} seconds")
+
+
+class Loader(DataLoader[Item]):
+    """torch's DataLoader, whose `timeout` is kept also where a worker is frozen."""
+
+    alive: ClassVar[WeakSet[Loader]] = WeakSet()
+
+    def workers(self) -> list[Any]:
+        """The processes that are at work now."""
+        return list(getattr(self._iterator, "_workers", []))
+
+    def __iter__(self) -> Any:
+        Loader.alive.add(self)
+        batches = super().__iter__()
+        return Waiting(batches, self.timeout) if self.timeout else batches
+
+
 def loader(cases: Any, workers: int, timeout: float, **options: Any) -> DataLoader[Item]:
-    """torch's DataLoader of `cases`; a batch that is not there after `timeout` seconds raises RuntimeError."""
+    """Batches of `cases`; one that `workers` have not made after `timeout` seconds raises RuntimeError (0: they may take any)."""
     if workers:
         options |= {"persistent_workers": True, "timeout": timeout, "worker_init_fn": leave_stopping_to_main}
-    return DataLoader(cases, num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available(), **options)
+    return Loader(cases, num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available(), **options)

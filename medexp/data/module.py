@@ -28,7 +28,8 @@ from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.keep import Keeper
 from medexp.data.store.pack import unpack
 from medexp.data.targets import encode
-from medexp.errors import Faults, UserError
+from medexp.errors import Faults, UserError, nearest
+from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class DataModule(Resumable):
     """A data set: where it is, how it is read, what is done to it.
 
     root: folder of the data set. source: `records(root)`, one of medexp/data/sources.
-    provides: "mask" (a label map a case) or "class" (a class, several classes or a number a case).
+    provides: what its cases have to learn from: "mask" (a label map), "class" (a class, or several), or a list of these.
     classes: names, index 0 (the background) first. target: how the task wants it (see medexp/data/targets.py).
     orientation, spacing (mm), image_size (voxels), normalize, windows ([level, width] in HU), crop_foreground,
     label_values (in the files, for each class): see medexp/data/preparation/prepare.py.
@@ -57,8 +58,8 @@ class DataModule(Resumable):
         spatial_dims: Literal[2, 3],
         in_channels: int,
         classes: Sequence[str],
-        provides: Literal["mask", "class"],
-        target: Literal["mask", "index", "binary", "multilabel"],
+        provides: str | Sequence[str],
+        target: str,
         split: Callable[..., Split],
         orientation: str | None = None,
         spacing: Sequence[float] | None = None,
@@ -86,6 +87,10 @@ class DataModule(Resumable):
         super().__init__()
         self.root, self.source, self.splitter = Path(root), source, split
         self.classes, self.target, self.seed = list(classes), target, seed
+        if target not in KINDS:
+            raise UserError(
+                f"dataset.target: '{target}'{nearest(target, list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
+            )
         self.preparation = Preparation(
             *(spatial_dims, in_channels, orientation, spacing, image_size, normalize),
             windows=windows,
@@ -178,7 +183,7 @@ class DataModule(Resumable):
 
     def keeper(self) -> Keeper:
         """What reads, checks and prepares the cases."""
-        mask = self.target == "mask"
+        mask = KINDS[self.target].label_map
         return Keeper(
             self.preparation,
             lambda record, image, label: facts_of(record, image, label, self.classes, self.target),
@@ -192,7 +197,7 @@ class DataModule(Resumable):
         """What goes with a case into a batch beside its arrays: case_id; target, where the task wants one; which
         channels the case has (`present`), where some may lack one. Raises UserError."""
         facts: Item = {"case_id": record.case_id}
-        if labelled and self.target != "mask":
+        if labelled and KINDS[self.target].encoded:
             facts["target"] = encode(record, self.classes, self.target)
         if self.missing == "zero":
             absent = set(record.missing)
@@ -216,9 +221,9 @@ class DataModule(Resumable):
         order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
         return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
 
-    def next_cases(self) -> list[str]:
-        """Case ids of the training batch that this rank reads next."""
-        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.next_draws()]
+    def cases_waited_for(self) -> list[str]:
+        """Case ids of the training batch that was due when an exception ended the training."""
+        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.waited_for]
 
     def val_dataloader(self) -> DataLoader[Item]:
         cases = self._cases["val"]

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from medexp import build
@@ -20,9 +19,11 @@ from medexp.data.records import Record
 from medexp.data.splits.make import check_split
 from medexp.data.store.content import Contents
 from medexp.errors import UserError
-from medexp.run import figures, folder
+from medexp.run import folder
 from medexp.run.inference import Outcome, infer
-from medexp.run.volumes import Array, Volumes, volume_id, volume_spacing
+from medexp.run.results import results
+from medexp.run.volumes import volume_id
+from medexp.targets import KINDS
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -137,7 +138,8 @@ def _content(record: Record | None, contents: Contents) -> str | None:
 def labelled(data: DataModule) -> list[Record]:
     """All cases of a data set that have what the task is evaluated on."""
     records = data.records()
-    found = [record for record in records if (record.label if data.target == "mask" else record.target) is not None]
+    in_map = not KINDS[data.target].encoded
+    found = [record for record in records if (record.label if in_map else record.target) is not None]
     if len(found) < len(records):
         log.info("%d of %d cases have no label and are left out", len(records) - len(found), len(records))
     if not found:
@@ -156,33 +158,20 @@ def score(
     known: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Predicts, compares and writes the results into `output`. known: what else the summary says of the cases."""
-    scorer = build.scorer(cfg)
+    scorer, found = build.scorer(cfg), results(cfg, data)
     rows: list[dict[str, Any]] = []
-    volumes = Volumes(records) if data.plane is not None else None
-    count = len(records if volumes is None else volumes)
-    drawn = figures.Figures(output / "figures", data.classes, cfg["figures"], count)
-    log.info("evaluating %d cases (%s)", count, part)
+    log.info("evaluating %d cases (%s)", found.begin(records, output / "figures"), part)
     _make(output)
 
     def receive(outcome: Outcome) -> None:
-        case_id = outcome.record.case_id
-        if outcome.labels is None:
-            assert outcome.target is not None
-            row = scorer.case(outcome.probabilities.numpy(), outcome.target.numpy(), ())
-        else:
-            labels, truth, spacing = *_label_maps(data, outcome), outcome.prepared.source.spacing
-            if volumes is not None:
-                whole = volumes.add(outcome.record, labels, truth)
-                if whole is None:
-                    return
-                (labels, truth), spacing = whole, volume_spacing(outcome.record)
-                case_id = volume_id(outcome.record)
-            row = scorer.case(labels, truth, spacing)
-        rows.append({"case_id": case_id, **row})
-        drawn.add(outcome, row)
+        scored = found.row(outcome, scorer)
+        if scored is not None:
+            case_id, row = scored
+            rows.append({"case_id": case_id, **row})
+            found.draw(outcome, row)
 
     infer(cfg, task, data, records, receive, labelled=True)
-    drawn.finish(rows)
+    found.finish(rows)
     summary = {
         "run": cfg["name"],
         "checkpoint": checkpoint,
@@ -202,11 +191,3 @@ def _make(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output: cannot write to {output} ({error.strerror}); give another folder") from None
-
-
-def _label_maps(data: DataModule, outcome: Outcome) -> tuple[Array, Array]:
-    """Prediction and truth on the source grid; outside of the field of view both are background."""
-    assert outcome.labels is not None
-    truth = data.preparation.read_label(outcome.record).array
-    region = data.preparation.region(outcome.record)
-    return (outcome.labels if region is None else np.where(region, outcome.labels, 0)), truth

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import multiprocessing
 import re
 import signal
-import threading
 from pathlib import Path
 from typing import Any
 
 from medexp.errors import UserError
 
-WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed by signal: (\w+(?: \w+)*))")
+WORKER = re.compile(r"DataLoader worker \(pid.*?\) (?:exited unexpectedly|is killed by signal)")
 LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "recvBytes", "sendBytes", "heartbeat")
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM, errno.EIO)
 
@@ -43,30 +41,19 @@ def explained(error: BaseException, run: Path, data: Any) -> Exception | None:
 
 
 def _worker(said: str, data: Any) -> str:
-    cases = ", ".join(data.next_cases()[:8]) or "unknown"
+    cases = ", ".join(data.cases_waited_for()[:8]) or "of the validation"
     workers = f"dataset.num_workers={data.num_workers}"
-    found = WORKER.search(said)
-    if found is None:
+    if not WORKER.search(said):
         return (
             f"no batch came from the workers within {data.timeout:g} s (the next cases: {cases}); is the disk slow, or a "
             f"case's file stuck? give them more time (dataset.timeout=120), or see the error with dataset.num_workers=0"
         )
-    how = found.group(1) or "a signal"
-    if how == "Killed":
+    codes = [code for code in data.ended_workers if code]
+    how = "an error" if not codes else signal.Signals(-codes[0]).name if codes[0] < 0 else f"exit code {codes[0]}"
+    if how == "SIGKILL":
         cause = f"most likely the memory was full: use fewer workers than {workers}, or a smaller dataset.batch_size"
-    elif how.startswith("Bus"):
+    elif how == "SIGBUS":
         cause = f"shared memory (/dev/shm) was full: enlarge it, or use fewer workers than {workers}"
     else:
         cause = "see the error with dataset.num_workers=0"
-    return f"a data worker was ended by {how} ({cause}); the next cases were {cases}"
-
-
-def end_workers() -> None:
-    """Kills the data workers that a fault has left: one that hangs would keep this process from ending."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL) if main else None  # torch's handler would raise once more
-    for worker in multiprocessing.active_children():
-        worker.kill()
-        worker.join(5)
-    if main:
-        signal.signal(signal.SIGCHLD, before)
+    return f"a data worker ended with {how} ({cause}); the next cases were {cases}"

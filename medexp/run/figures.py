@@ -14,56 +14,73 @@ Array = np.ndarray[Any, Any]
 SLICES = "slices.npz"  # the planes drawn, as arrays: image_1, label_1, prediction_1, ... (dashboards overlay them)
 
 
-class Figures:
-    """Draws `count` of `total` cases, evenly spread over their order, as PNG files in `folder`."""
+class Chosen:
+    """`count` of `total` cases, evenly spread over their order."""
+
+    def __init__(self, count: int, total: int) -> None:
+        self.places = {int(place) for place in np.linspace(0, max(total - 1, 0), max(count, 0))}
+        self.seen = 0
+
+    def next(self) -> bool:
+        """Whether the next case is one of them."""
+        self.seen += 1
+        return self.seen - 1 in self.places
+
+
+class Tiles:
+    """A few images with a line each, on one sheet."""
+
+    def __init__(self, count: int, total: int) -> None:
+        self.chosen = Chosen(count, total)
+        self.tiles: list[tuple[str, Array, str]] = []
+
+    def add(self, outcome: Outcome, title: str, colour: str) -> None:
+        if self.chosen.next():
+            self.tiles.append((title, middle(outcome.prepared.image.numpy()), colour))
+
+    def save(self, path: Path) -> None:
+        if self.tiles:
+            save(sheet(self.tiles), path)
+
+
+class Panels:
+    """Image, label map and predicted map of a few cases, as PNG files in `folder`."""
 
     def __init__(self, folder: Path, classes: list[str], count: int, total: int) -> None:
-        self.folder, self.classes, self.count = folder, classes, count
-        self.chosen = {int(place) for place in np.linspace(0, max(total - 1, 0), max(count, 0))}
-        self.seen = 0
-        self.tiles: list[tuple[str, Array, str]] = []
+        self.folder, self.classes = folder, classes
+        self.chosen = Chosen(count, total)
         self.slices: dict[str, Array] = {}
         self.done = 0
 
     def add(self, outcome: Outcome, row: dict[str, Any]) -> None:
-        """Draws a segmentation case at once; keeps a classification case for the one sheet of all."""
-        self.seen += 1
-        if self.seen - 1 not in self.chosen:
+        if not self.chosen.next():
             return
         self.done += 1
-        image = outcome.prepared.image.numpy()
-        if outcome.labels is None:
-            title = f"{row['label']} → {row['prediction']}"
-            self.tiles.append((title, middle(image), "tab:green" if row.get("correct") else "tab:red"))
-            return
-        shown, truth, predicted = drawn_slice(image, *on_prepared(outcome))
+        shown, truth, predicted = drawn_slice(outcome.prepared.image.numpy(), *on_prepared(outcome))
         self.slices |= {f"image_{self.done}": shown, f"label_{self.done}": truth, f"prediction_{self.done}": predicted}
-        self._save(
-            f"{outcome.record.case_id}.png", segmentation(shown, truth, predicted, self.classes, _title(outcome, row))
-        )
+        figure = segmentation(shown, truth, predicted, self.classes, _title(outcome, row))
+        save(figure, self.folder / f"{outcome.record.case_id}.png")
 
-    def finish(self, rows: list[dict[str, Any]]) -> None:
-        """Writes the sheets that need all cases."""
-        if self.tiles:
-            self._save("cases.png", sheet(self.tiles))
+    def finish(self) -> None:
         if self.slices:
             np.savez_compressed(self.folder / SLICES, **self.slices)  # type: ignore[arg-type]
-        if self.count and rows and "prediction" in rows[0] and all(str(row["label"]) in self.classes for row in rows):
-            self._save("confusion_matrix.png", confusion(rows, self.classes))
 
-    def _save(self, name: str, figure: Any) -> None:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            FigureCanvasAgg(figure).print_png(str(self.folder / name))
-        except OSError as error:
-            raise UserError(f"{self.folder}: cannot write figures ({error.strerror})") from None
+def save(figure: Any, path: Path) -> None:
+    """As PNG. Raises UserError where the folder cannot be written."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasAgg(figure).print_png(str(path))
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot write figures ({error.strerror})") from None
 
 
 def on_prepared(outcome: Outcome) -> tuple[Array, Array]:
     """Label and prediction as class maps on the prepared grid, where the image to draw is."""
-    predicted = outcome.probabilities.argmax(dim=0).numpy()
+    assert outcome.predicted is not None  # of labelled cases
+    predicted = outcome.predicted
     truth = outcome.prepared.label[0].numpy() if outcome.prepared.label is not None else np.zeros_like(predicted)
     return truth, predicted
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -46,11 +45,9 @@ class Outcome:
 
     @property
     def probabilities(self) -> Tensor:
-        """(K,); of voxels (K, *spatial), 1 for the class that was chosen."""
-        if self.scores is not None:
-            return self.scores
-        chosen = torch.from_numpy(self.predicted)
-        return torch.stack([chosen == index for index in range(int(chosen.max()) + 1)]).byte()
+        """(K,), of an image with classes."""
+        assert self.scores is not None
+        return self.scores
 
 
 class _Held:
@@ -88,7 +85,7 @@ class _Through(pl.LightningModule):
 
     def predict_step(self, batch: dict[str, Any], batch_idx: int) -> int:
         if self.dense:
-            found = parts(self.task.inferer, batch["image"], self.task.net)  # type: ignore[arg-type]  # it is callable
+            found = parts(self.task.inferer, batch["image"], self.task.network(batch))  # type: ignore[arg-type]  # it is callable
             for place, case in groupby(found, key=itemgetter(0)):
                 self.deliver(batch, place, ((first, self._probabilities(scores)) for _, first, scores in case))
         else:
@@ -118,7 +115,7 @@ def infer(
         if not dense:
             return receive(Outcome(records[index], prepared, target, scores))
         chosen = np.empty(prepared.image.shape[1:], np.uint8 if len(data.classes) <= 256 else np.uint16)
-        found: Any = _choosing(scores, chosen) if labelled else scores
+        found: Iterable[tuple[int, Tensor]] = _choosing(scores, chosen) if labelled else scores
         labels = data.preparation.labels_on_source(found, prepared)
         receive(Outcome(records[index], prepared, target, None, labels, chosen if labelled else None))
 

@@ -15,7 +15,7 @@ from medexp.config import compose
 from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, process
-from medexp.run.faults import RunFault, end_workers, explained
+from medexp.run.faults import RunFault, explained
 from medexp.run.plan import automatic
 from medexp.run.suited import suited
 
@@ -106,16 +106,11 @@ def execute(run: Path) -> dict[str, Any]:
         with quiet(), listening():
             return _run(cfg, run)
     except Interrupted as interrupted:
-        end_workers()
         if not interrupted.first:
             return {}  # an error of this process would be taken for the reason
         raise _stopped(run, interrupted.signum) from None
     except KeyboardInterrupt:
-        end_workers()
         raise _stopped(run, signal.SIGINT) from None
-    except BaseException:
-        end_workers()
-        raise
 
 
 def _stopped(run: Path, signum: int) -> SystemExit:
@@ -132,7 +127,7 @@ def _stopped(run: Path, signum: int) -> SystemExit:
 
 def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     from medexp import build
-    from medexp.run import history
+    from medexp.run import history, repeatable
     from medexp.run.evaluate import score
 
     begun = time.monotonic()
@@ -145,7 +140,8 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
         data.split = folder.read_json(run / folder.SPLIT)
     data.setup()
     if first:
-        folder.write_json(run / folder.ENVIRONMENT, folder.environment(cfg["seed"]))
+        environment = {**folder.environment(cfg["seed"]), "repeatable": repeatable.conditions(cfg, trainer)}
+        folder.write_json(run / folder.ENVIRONMENT, environment)
         folder.write_json(run / folder.SPLIT, data.split)
         log.info("%s", data.describe())
     task = build.task(cfg, data)

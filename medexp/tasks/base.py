@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -44,7 +45,7 @@ class Task(pl.LightningModule, ABC):
         loss: nn.Module,
         optimizer: Callable[..., torch.optim.Optimizer],
         scheduler: Any,
-        inferer: Callable[[Tensor, nn.Module], Tensor],
+        inferer: Callable[[Tensor, Callable[[Tensor], Any]], Any],
         metrics: dict[str, Metric],
         out_channels: int,
         monitor: str,
@@ -58,6 +59,7 @@ class Task(pl.LightningModule, ABC):
         self.optimizer, self.scheduler, self.inferer = optimizer, scheduler, inferer
         self.metrics = nn.ModuleDict(metrics)
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
+        self._named = tuple(inspect.signature(net.forward).parameters)[1:]
         self._losses: list[Tensor] = []
         self._rate = 0.0
         self.gradient_norm: Tensor | None = None  # of the last step, over all parameters, before clipping
@@ -81,9 +83,22 @@ class Task(pl.LightningModule, ABC):
         """What the validation metrics are given."""
         return self.probabilities(step.scores), step.target
 
-    def forward(self, image: Tensor) -> Tensor:
-        """Scores of images (B, C, *spatial): the bare network in training, through the inferer otherwise."""
-        return self.net(image) if self.training else self.inferer(image, self.net)
+    def forward(self, batch: Batch) -> Any:
+        """Scores of a batch's images (B, C, *spatial): the bare network in training, through the inferer otherwise."""
+        net = self.network(batch)
+        return net(batch["image"]) if self.training else self.inferer(batch["image"], net)
+
+    def network(self, batch: Batch) -> Callable[[Tensor], Any]:
+        """The network of an image alone: whatever else its `forward` names, beside the first argument, it is given from
+        the batch where that has it, a value a case; the windows of one case share it."""
+        given = {name: batch[name] for name in self._named if name in batch}
+        if not given:
+            return self.net
+
+        def with_given(image: Tensor) -> Any:
+            return self.net(image, **{name: _for_each(value, len(image)) for name, value in given.items()})
+
+        return with_given
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and its like draw from f(seed, step, rank): a resumed run draws what the unbroken one would have.
@@ -141,7 +156,7 @@ class Task(pl.LightningModule, ABC):
             metric.reset()
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        return self.probabilities(self(batch["image"])).float()
+        return self.probabilities(self(batch)).float()
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self, weight_decay=self._weight_decay())
@@ -190,6 +205,11 @@ class Task(pl.LightningModule, ABC):
             p for group in parameter_groups(self, weight_decay=1.0) if group["weight_decay"] for p in group["params"]
         ]
         return torch.stack([p.abs().sum() for p in decayed]).sum()
+
+
+def _for_each(value: Tensor, count: int) -> Tensor:
+    """A value a case (B, ...) for `count` images: as many cases, or windows of one case."""
+    return value if len(value) == count else value.expand(count, *value.shape[1:])
 
 
 def _reseed(seed: int, device: torch.device) -> None:

@@ -21,7 +21,7 @@ class Classification(Task):
         self.target = target
 
     def step(self, batch: Batch) -> Step:
-        scores = self(batch["image"])  # (B, K)
+        scores = self(batch)  # (B, K)
         return Step(self.loss(scores, batch["target"]), scores, batch["target"])
 
     def probabilities(self, scores: Tensor) -> Tensor:

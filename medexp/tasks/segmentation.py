@@ -18,7 +18,7 @@ class Segmentation(Task):
         super().__init__(loss=DeepSupervisionLoss(loss), **shared)  # type: ignore[arg-type]  # any loss module will do
 
     def step(self, batch: Batch) -> Step:
-        scores = self(batch["image"])  # (B, K, *spatial), or heads in training
+        scores = self(batch)  # (B, K, *spatial), or heads in training
         if scores_are_stacked(scores, batch["image"]):
             scores = scores.unbind(dim=1)  # DynUNet stacks its heads: (B, heads, K, *spatial)
         # Sums over a volume of half-precision scores overflow: the loss sees float32 whatever the network computes in.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
 import random
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,10 @@ import pandas as pd
 import pytest
 import torch
 
+from medexp.callbacks import checkpoint_file
 from medexp.cli import main
 from medexp.errors import UserError
+from medexp.run import process
 from medexp.run.faults import RunFault
 from medexp.run.train import start
 from medexp.tasks.base import Task
@@ -294,6 +298,79 @@ def test_two_deterministic_runs_are_equal_byte_by_byte(tiny: list[str], tmp_path
     finally:
         torch.use_deterministic_algorithms(False)
     same(tmp_path / "one", tmp_path / "two")
+    said = json.loads((tmp_path / "one/environment.json").read_text())["repeatable"]
+    assert (said["deterministic"], said["device"], said["ranks"], said["broken_by"]) == (True, "cpu", 1, [])
+
+
+def test_a_disk_that_becomes_full_ends_the_run_with_the_reason(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, original, left = tmp_path / "run", checkpoint_file._save, [3]
+
+    def limited(content: Any, file: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original(content, file)
+
+    words = [*tiny, *EVERY_STEP]
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint_file, "_save", limited)
+        with pytest.raises(RunFault, match=r"last.ckpt: was not written \(No space left on device\).*make room"):
+            start([*words, f"run_dir={run}"])
+    assert checkpoint(run)["global_step"] == 3
+    assert checkpoint(run, "previous")["global_step"] == 2
+    start([f"resume={run}"])
+    same(run, tmp_path / "unbroken")
+
+
+@pytest.mark.parametrize("how", ["killed", "stuck", "frozen"])
+def test_a_worker_that_dies_or_hangs_ends_the_run_with_the_cause_and_the_cases(
+    how: str, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from medexp.data.cases import TrainCases
+
+    original = TrainCases.__getitem__
+
+    def struck(cases: TrainCases, draw: Any) -> Any:
+        if draw.epoch == 1 and how != "stuck":
+            os.kill(os.getpid(), signal.SIGKILL if how == "killed" else signal.SIGSTOP)
+        if draw.epoch == 1:
+            time.sleep(60)
+        return original(cases, draw)
+
+    monkeypatch.setattr(TrainCases, "__getitem__", struck)
+    said = {
+        "killed": r"ended with SIGKILL \(most likely the memory was full: use fewer workers than dataset.num_workers=2",
+        "stuck": r"no batch came from the workers within 1 s",
+    }
+    words = [*tiny, *EVERY_STEP, "dataset.num_workers=2", "dataset.timeout=1", f"run_dir={tmp_path / 'run'}"]
+    with pytest.raises(RunFault, match=rf"{said.get(how, said['stuck'])}.*next cases.*p00\d\d_s\d"):
+        start(words)
+    assert [child for child in multiprocessing.active_children() if child.daemon] == []
+    assert checkpoint(tmp_path / "run")["global_step"] == 4
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_signal_to_the_command_reaches_its_run_which_is_waited_for(
+    patient: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = "raise SystemExit(open(sys.argv[1], 'w').write('ended') and 143)" if patient else "None"
+    script = (
+        f"import os, signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: {'end()' if patient else 'None'})\n"
+        f"def end():\n    time.sleep(0.2)\n    {ends}\n"
+        "assert 'LOCAL_RANK' not in os.environ\nos.kill(os.getppid(), signal.SIGTERM)\ntime.sleep(60)\n"
+    )
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(process, "command", lambda run: [sys.executable, "-c", script, str(run)])
+    monkeypatch.setattr(process, "PATIENCE", 60.0 if patient else 0.5)
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(process.Stopped) as stopped:
+        process.complete(tmp_path / "file")
+    assert stopped.value.signum == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (tmp_path / "file").exists() is patient
 
 
 def poisoned(step: int, monkeypatch: pytest.MonkeyPatch, part: str) -> None:

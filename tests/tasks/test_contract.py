@@ -245,3 +245,34 @@ def test_trainer_predicts_through_the_inferer(make: Make, fit: Fit) -> None:
     assert calls == [(2, 1, *SIZE)]  # validation, and no training step
     trainer.predict(task, DataLoader(items, collate_fn=collate))  # type: ignore[arg-type]
     assert calls[1:] == [(1, 1, *SIZE)] * 2
+
+
+class Told(nn.Module):
+    """Scores that say what the network was given beside the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, image: Tensor, covariates: Tensor | None = None) -> Tensor:
+        self.seen.append(() if covariates is None else tuple(covariates.flatten().tolist()))
+        return image.flatten(1).mean(dim=1, keepdim=True).expand(-1, 3) + self.weight
+
+
+def test_a_network_is_given_of_the_batch_what_its_forward_names(make: Make) -> None:
+    task = make(**{**classification("index"), "net": Told()})
+    batch = {"image": torch.randn(2, 1, *SIZE), "target": torch.tensor([[0], [1]]), "case_id": ["a", "b"]}
+    task.step(batch)
+    task.step({**batch, "covariates": torch.tensor([[1.0], [2.0]]), "age": torch.tensor([3.0, 4.0])})
+    assert task.net.seen == [(), (1.0, 2.0)]
+
+
+def test_windows_of_a_case_share_what_it_is_given(make: Make) -> None:
+    task = make(
+        **{**classification("index"), "net": Told(), "inferer": lambda image, net: net(image.repeat(3, 1, 1, 1))}
+    )
+    task.eval().step(
+        {"image": torch.randn(1, 1, *SIZE), "target": torch.zeros(3, 1).long(), "covariates": torch.ones(1, 1)}
+    )
+    assert task.net.seen == [(1.0, 1.0, 1.0)]

@@ -17,6 +17,7 @@ from medexp.data.records import Box, Record
 from medexp.data.splits.make import Split, check_split
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
+from medexp.targets import KINDS
 
 if TYPE_CHECKING:
     from medexp.data.checks.facts import CaseFacts
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 DISPLACED = 0.1  # voxels that a corner of the label may lie off the image's
 CONSTANT, EMPTY = "every voxel has the same value", "the label map is empty (background only)"
 LACKING, THIN, TWINS = "has no image", "is as thin as a line", "the same image is in"
-KINDS = {
+WARNINGS = {
     "constant image": CONSTANT,
     "empty label map": EMPTY,
     "missing modality": LACKING,
@@ -44,7 +45,7 @@ def faults(record: Record, facts: CaseFacts, classes: Sequence[str], target: str
     """What makes a readable case unusable: its label map, its boxes, its class."""
     found = _label_faults(record, facts, classes) if facts.label_shape is not None else []
     found += box_faults(record, facts.shape)
-    if target != "mask":
+    if KINDS[target].encoded:
         try:
             encode(record, classes, target)
         except UserError as error:
@@ -185,6 +186,8 @@ def classes_of(record: Record, facts: CaseFacts, classes: Sequence[str], target:
     """Indices of the classes that a case has (beside the background of a label map); empty where it has a fault."""
     if target == "mask":
         return {value for value in facts.classes if 0 < value < len(classes)}
+    if not KINDS[target].of_classes:
+        return set()
     try:
         encoded = encode(record, classes, target)
     except UserError:
@@ -197,6 +200,8 @@ def class_counts(
 ) -> dict[str, dict[str, int]]:
     """Class name -> {part: cases that have it}, in the order of `classes`."""
     by_case = {record.case_id: record for record in records}
+    if not KINDS[target].of_classes:
+        return {}
     table = {str(name): dict.fromkeys(split, 0) for name in classes[1 if target == "mask" else 0 :]}
     for part, cases in split.items():
         for case in filter(facts.__contains__, cases):

@@ -16,6 +16,7 @@ from medexp.data.records import Record
 from medexp.data.splits.make import Split
 from medexp.data.store.content import Contents, digest_of
 from medexp.errors import UserError
+from medexp.targets import KINDS
 
 
 @dataclass
@@ -37,7 +38,7 @@ def survey(
     records: Sequence[Record], preparation: Preparation, classes: Sequence[str], target: str, folder: Path | None
 ) -> dict[str, CaseFacts]:
     """Facts of every case, read to its last byte. folder: where facts are kept by content; None reads everything anew."""
-    mask = target == "mask"
+    mask = KINDS[target].label_map
 
     def examine(record: Record) -> CaseFacts:
         image, label = preparation.read(record, with_label=mask)
@@ -73,7 +74,7 @@ def findings(
         if known.errors:
             found.bad[record.case_id] = "; ".join(known.errors).removeprefix(f"case {record.case_id}: ")
         for warning in known.warnings:
-            kind = next((kind for kind, words in integrity.KINDS.items() if words in warning), "other")
+            kind = next((kind for kind, words in integrity.WARNINGS.items() if words in warning), "other")
             found.warnings.setdefault(kind, []).append(warning)
     sound = {case: known for case, known in facts.items() if not known.errors}
     doubled = integrity.check_across(split, sound, records)

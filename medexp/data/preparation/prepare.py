@@ -14,7 +14,7 @@ from torch import Tensor
 from medexp.data.formats.scan import Array, Scan
 from medexp.data.images import read_image, read_label, read_region
 from medexp.data.preparation.identity import identity
-from medexp.data.preparation.source_grid import Box, Grid, Way, nonzero_box
+from medexp.data.preparation.source_grid import Box, Grid, Parts, Way, nonzero_box
 from medexp.data.records import Record
 from medexp.errors import UserError
 
@@ -169,8 +169,9 @@ class Preparation:
             plain[list(missing)] = 0
         return plain
 
-    def labels_on_source(self, probabilities: Tensor, prepared: Prepared) -> Array:
-        """Class map (uint8 or uint16, shape of the source) from probabilities (K, *spatial) on the prepared grid.
+    def labels_on_source(self, probabilities: Tensor | Parts, prepared: Prepared) -> Array:
+        """Class map (uint8 or uint16, shape of the source) from probabilities (K, *spatial) on the prepared grid, or from
+        parts of them along the first axis, in order.
 
         Background outside of the box that the case was cropped to. Where the grid was resampled, the probabilities are
         resampled back, a slab and a class at a time.

@@ -18,6 +18,7 @@ from medexp.data.preparation.identity import code_version
 from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.content import Contents, digest_of
+from medexp.targets import KINDS
 
 
 def label_strata(
@@ -34,7 +35,7 @@ def label_strata(
     options = getattr(splitter, "keywords", {})
     wanted = "strata" in inspect.signature(splitter).parameters and options.get("stratify", True)
     given = options.get("file") or any(record.split for record in records)
-    if target != "mask" or given or not wanted:
+    if not KINDS[target].label_map or given or not wanted:
         return {}
     contents = None if store is None else Contents(store)
     volumes = {_volume(record): record for record in records if record.label is not None}

@@ -1,4 +1,4 @@
-"""A record's target as the task wants it."""
+"""Classes as targets: one of several, a yes or no, several labels at once."""
 
 from __future__ import annotations
 
@@ -11,27 +11,24 @@ from medexp.data.records import Record
 from medexp.errors import UserError, nearest
 
 
-def encode(record: Record, classes: Sequence[str], target: str) -> Tensor:
-    """ "index": int64 (1,); "binary": float (1,), the second class is 1; "multilabel": float (K,). Raises UserError."""
-    if record.target is None:
-        raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")
-    if target == "multilabel":
-        return _multi_hot(record, classes)
-    if isinstance(record.target, list | tuple):
-        seen = f"{len(record.target)} labels where one class is expected"
-        raise UserError(f"case {record.case_id}: {seen}; choose task=classification_multilabel loss=bce")
-    index = _index(record, record.target, classes)
-    if target == "binary":
-        if len(classes) != 2:
-            raise UserError(
-                f"dataset.classes: {len(classes)} names, but a yes-or-no task has 2 (the second is the positive one)"
-            )
-        return torch.tensor([float(index)])
-    return torch.tensor([index], dtype=torch.int64)
+def index(record: Record, classes: Sequence[str]) -> Tensor:
+    """int64 (1,): place of the class among `classes`. Raises UserError."""
+    return torch.tensor([_one(record, classes)], dtype=torch.int64)
 
 
-def _multi_hot(record: Record, classes: Sequence[str]) -> Tensor:
-    values = record.target
+def binary(record: Record, classes: Sequence[str]) -> Tensor:
+    """float (1,): 1 for the second class. Raises UserError."""
+    found = _one(record, classes)
+    if len(classes) != 2:
+        raise UserError(
+            f"dataset.classes: {len(classes)} names, but a yes-or-no task has 2 (the second is the positive one)"
+        )
+    return torch.tensor([float(found)])
+
+
+def multilabel(record: Record, classes: Sequence[str]) -> Tensor:
+    """float (K,) of 0 and 1. Raises UserError."""
+    values = _given(record)
     if not isinstance(values, list | tuple):
         raise UserError(
             f"case {record.case_id}: target {values!r} is not a list of classes; choose task=classification"
@@ -46,6 +43,20 @@ def _multi_hot(record: Record, classes: Sequence[str]) -> Tensor:
     for value in values:
         hot[_index(record, value, classes)] = 1.0
     return hot
+
+
+def _given(record: Record) -> object:
+    if record.target is None:
+        raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")
+    return record.target
+
+
+def _one(record: Record, classes: Sequence[str]) -> int:
+    value = _given(record)
+    if isinstance(value, list | tuple):
+        seen = f"{len(value)} labels where one class is expected"
+        raise UserError(f"case {record.case_id}: {seen}; choose task=classification_multilabel loss=bce")
+    return _index(record, value, classes)
 
 
 def _index(record: Record, value: object, classes: Sequence[str]) -> int:

@@ -1,0 +1,23 @@
+"""How a record's target becomes the tensor `target` of a batch, by the kind of target (medexp/targets.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from medexp.data.records import Record
+from medexp.data.targets import classes
+
+Encode = Callable[[Record, Sequence[str]], Tensor]  # of a record and dataset.classes; raises UserError
+
+ENCODERS: dict[str, Encode] = {
+    "index": classes.index,
+    "binary": classes.binary,
+    "multilabel": classes.multilabel,
+}
+
+
+def encode(record: Record, names: Sequence[str], target: str) -> Tensor:
+    """The target of a record for a task of this kind. Raises UserError."""
+    return ENCODERS[target](record, names)

@@ -1,0 +1,24 @@
+"""What becomes of outcomes: rows and figures of an evaluation, files of a prediction. A module a kind of result."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from medexp.data.module import DataModule
+from medexp.run.results.base import Results
+
+# By the task's target: where its results are. Imported when asked for.
+WHERE = {
+    "mask": "maps.Maps",
+    "index": "classes.Classes",
+    "binary": "classes.Classes",
+    "multilabel": "classes.Classes",
+}
+
+
+def results(cfg: dict[str, Any], data: DataModule) -> Results:
+    """What a run of this config makes of outcomes."""
+    module, _, name = WHERE[data.target].partition(".")
+    made: Results = getattr(import_module(f"{__name__}.{module}"), name)(cfg, data)
+    return made
