@@ -11,20 +11,25 @@ import torch
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from medexp.callbacks import checkpoint_file
 from medexp.data.module import DataModule
 from medexp.errors import UserError
 from medexp.performance import fastest_precision, use_threads
 from medexp.seeding import derive
 from medexp.tasks.base import Task
+from medexp.transfer.weights import Weights
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
+LEARNT_WITH = ("loss.", "metrics.")  # entries of a task's state that no prediction needs; a release is without them
 AUTO = ("weight", "pos_weight")  # loss arguments that "auto" fills from the training split
 
 
 def datamodule(cfg: Config) -> DataModule:
     """The data set with its augmentation; nothing is read yet."""
-    built: DataModule = _make(cfg["dataset"], augmentation=_make(cfg["augmentation"]), seed=cfg["seed"])
+    degradation = _make(cfg["degradation"]) if cfg.get("degradation") else None
+    augmentation = _make(cfg["augmentation"])
+    built: DataModule = _make(cfg["dataset"], augmentation=augmentation, degradation=degradation, seed=cfg["seed"])
     return built
 
 
@@ -44,6 +49,15 @@ def task(cfg: Config, data: DataModule | None = None) -> Task:
         mode=cfg["mode"],
         seed=cfg["seed"],
     )
+    learn: Any = getattr(built, "learn", None)
+    if data is not None and learn is not None:  # what a task takes from the training split, as buffers
+        learn(data)
+    return built
+
+
+def initial(cfg: Config) -> Weights:
+    """The weights that the network begins with, read from where `init` says."""
+    built: Weights = _make(cfg["init"])
     return built
 
 
@@ -99,9 +113,11 @@ def single(cfg: Config, **options: Any) -> pl.Trainer:
 
 
 def load_weights(into: Task, checkpoint: Path) -> None:
-    """Puts a checkpoint's weights into a task. Raises UserError where the file is missing, broken or of another network."""
+    """Puts the weights of a checkpoint (.ckpt), or of a release (.safetensors), into a task. Raises UserError where the file is
+    missing, broken or of another network."""
+    released = checkpoint.suffix == ".safetensors"
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
+        state = _released(checkpoint) if released else checkpoint_file.read(checkpoint)["state_dict"]
     except FileNotFoundError:
         last = checkpoint.with_name("last.ckpt").is_file()
         hint = "no epoch was validated; use --checkpoint last" if last else "the run has not finished an epoch"
@@ -109,12 +125,20 @@ def load_weights(into: Task, checkpoint: Path) -> None:
     except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{checkpoint}: not a readable checkpoint: {said}") from None
+    if released:
+        state |= {key: value for key, value in into.state_dict().items() if key.startswith(LEARNT_WITH)}
     try:
         into.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
         raise UserError(
             f"{checkpoint}: holds another network than the config: {' '.join(str(error).split())[:300]}"
         ) from None
+
+
+def _released(weights: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file  # no training needs it
+
+    return load_file(weights)
 
 
 def _make(node: Config, **extra: Any) -> Any:

@@ -14,6 +14,8 @@ from medexp import __version__
 from medexp.errors import UserError, nearest
 from medexp.verbs import add_verbs
 
+QUICK = ("list", "fetch", "cache", "completion")  # verbs that need no torch
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, with a near match for a mistyped word, and words of one list on both sides of an option."""
@@ -69,6 +71,24 @@ def guarded(action: Callable[[], Any]) -> int:
         return 1
 
 
+def announce(verb: str) -> None:
+    """Says to somebody at a terminal that the command is under way, before the seconds in which libraries are loaded."""
+    if verb not in QUICK and sys.stderr.isatty():
+        print(f"medexp {verb}: loading libraries", file=sys.stderr, flush=True)
+
+
+def act(args: argparse.Namespace) -> int:
+    """The verb's action. A folder that is no run is said before the seconds in which libraries are loaded."""
+    given = getattr(args, "run", [])
+    if given:
+        from medexp.run import folder
+
+        for run in given if isinstance(given, list) else [given]:
+            folder.load(run)
+    outcome: int = args.action(args)
+    return outcome
+
+
 def main(argv: list[str] | None = None) -> int:
     """Entry point. Returns 0 done, 1 a fault of the run, 2 a mistake of the user."""
     words = sys.argv[1:] if argv is None else argv
@@ -81,4 +101,5 @@ def main(argv: list[str] | None = None) -> int:
     if args.verb is None:
         parser().print_help()
         return 0
-    return guarded(lambda: args.action(args))
+    announce(args.verb)
+    return guarded(lambda: act(args))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Kind:
     """One way to learn.
 
-    provides: what a data set must provide for it (`dataset.provides`). encoded: whether a record's target becomes a tensor
-    `target` of the batch (see medexp/data/targets); else the label map is all. label_map: whether label maps are read.
+    provides: what a data set must provide for it (`dataset.provides`); "": nothing but images. encoded: whether a
+    record's target becomes a tensor `target` of the batch (see medexp/data/targets); else the label map is all.
+    label_map: whether label maps are read.
     of_classes: whether it is one of `dataset.classes`, which can then be counted, weighted and stratified.
     dense: whether the network gives a value a voxel, or one an image; None: neither.
     outputs: number of outputs of the network for so many classes; None: the task's own business.
@@ -30,4 +32,23 @@ KINDS: dict[str, Kind] = {
     "index": Kind("class", outputs=lambda count: count),
     "binary": Kind("class", outputs=lambda count: 1),
     "multilabel": Kind("class", outputs=lambda count: count),
+    "next_value": Kind("value_per_frame", of_classes=False),
+    "next_frame": Kind("sequence", encoded=False, of_classes=False, dense=None),
+    "boxes": Kind("boxes", dense=True),
+    "instances": Kind("mask", encoded=False, label_map=True, dense=True, outputs=lambda count: count),
+    "image": Kind("", encoded=False, of_classes=False, dense=True),
+    "survival": Kind("survival", of_classes=False),
+    "value": Kind("value", of_classes=False),
+    "ordinal": Kind("class", outputs=lambda count: count - 1),
+    "multitask": Kind("mask", label_map=True, of_classes=False, dense=None, outputs=lambda count: count),
 }
+
+
+def unit(entry: Any) -> str | None:
+    """Unit of an entry of `dataset.targets`, "" for a count; None where it is a list of classes."""
+    return None if isinstance(entry, list | tuple) else "ml" if isinstance(entry, Mapping) else str(entry or "")
+
+
+def width(entry: Any) -> int:
+    """Outputs of a network for an entry of `dataset.targets`: 1 for a value or a yes-or-no, else one a class."""
+    return len(entry) if unit(entry) is None and len(entry) > 2 else 1

@@ -11,6 +11,7 @@ from pytorch_lightning.profilers import Profiler
 
 from medexp.callbacks.compiling import Compile
 from medexp.callbacks.layout import ChannelsLast
+from medexp.callbacks.recomputing import Recompute
 from medexp.callbacks.throughput import Waits
 from medexp.performance import fastest_precision
 
@@ -28,6 +29,7 @@ class Trainer(pl.Trainer):
     matmul_precision: of float32 matrix products, see torch.set_float32_matmul_precision: "high" is TF32 on CUDA.
     (torch lets convolutions use TF32 on CUDA whatever is said here.)
     channels_last: weights and images lie in memory with the channels innermost (2D and 3D).
+    activation_checkpointing: blocks of the network are computed again in the backward pass: less memory, more time.
     compile: torch.compile of the network for training, or its mode; where the first step fails, training goes on without.
     """
 
@@ -37,6 +39,7 @@ class Trainer(pl.Trainer):
         precision: Precision | None = None,
         matmul_precision: Literal["highest", "high", "medium"] = "highest",
         channels_last: bool = False,
+        activation_checkpointing: bool = False,
         compile: bool | Mode = False,
         callbacks: Sequence[pl.Callback] = (),
         profiler: Profiler | str | None = None,
@@ -44,6 +47,8 @@ class Trainer(pl.Trainer):
     ) -> None:
         torch.set_float32_matmul_precision(matmul_precision)
         own: list[pl.Callback] = [ChannelsLast()] if channels_last else []
+        if activation_checkpointing:
+            own.append(Recompute())
         if compile:
             own.append(Compile("default" if compile is True else compile))
         chosen: Any = fastest_precision(str(options.get("accelerator", "auto"))) if precision == "auto" else precision

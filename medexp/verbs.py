@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 OVERRIDES = "overrides, e.g. experiment=segmentation/hippocampus model=dynunet optimizer.lr=1e-3 (see `medexp list`)"
+SEVERAL = "run folder; of several (folds, seeds, networks, planes of slices) the mean of the probabilities is taken"
 
 
 def _train(args: argparse.Namespace) -> int:
@@ -23,25 +24,36 @@ def _train(args: argparse.Namespace) -> int:
 
 def _evaluate(args: argparse.Namespace) -> int:
     from medexp.run import folder
-    from medexp.run.evaluate import evaluate
+    from medexp.run.consensus import evaluated
     from medexp.run.quiet import quiet
     from medexp.run.report import print_summary
 
     folder.log_to(None)
     with quiet():
-        print_summary(evaluate(args.run, args.data, args.output, args.checkpoint))
+        print_summary(evaluated(args.run, args.data, args.output, args.checkpoint, args.without))
     return 0
 
 
 def _predict(args: argparse.Namespace) -> int:
     from medexp.run import folder
-    from medexp.run.predict import predict
+    from medexp.run.consensus import predicted
     from medexp.run.quiet import quiet
 
     folder.log_to(None)
     with quiet():
-        written = predict(args.run, args.input, args.output, args.checkpoint)
+        written = predicted(args.run, args.input, args.output, args.checkpoint)
     print(f"predictions: {written}")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    from medexp.run import folder
+    from medexp.run.export import export
+    from medexp.run.quiet import quiet
+
+    folder.log_to(None)
+    with quiet():
+        print(f"release: {export(args.run, args.output, args.checkpoint)}")
     return 0
 
 
@@ -117,15 +129,23 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
 
     evaluate = add(
         *("evaluate", "a run's model on its test split, or on other labelled data", _evaluate),
-        "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results",
+        "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results\n"
+        "  medexp evaluate RUN --without each\n  medexp evaluate AXIAL CORONAL SAGITTAL",
     )
-    evaluate.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    evaluate.add_argument("run", type=Path, nargs="+", metavar="RUN", help=SEVERAL)
     evaluate.add_argument(
         "--data",
         metavar="ROOT",
         help="another folder of the same format: all of its labelled cases; those seen in training are counted",
     )
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="where to write per_case.csv and summary.json")
+    evaluate.add_argument(
+        "--without",
+        nargs="+",
+        default=[],
+        metavar="CHANNEL",
+        help="once more without this modality (a number from 0, or its name; each: every one in turn): what is lost",
+    )
     evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best")
 
     predict = add(
@@ -133,7 +153,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         "  medexp predict RUN --input scan.nii.gz --output mask.nii.gz\n  medexp predict RUN --input scans/ --output masks/\n"
         "  medexp predict RUN --input patients/ --output masks/",
     )
-    predict.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    predict.add_argument("run", type=Path, nargs="+", metavar="RUN", help=SEVERAL)
     predict.add_argument(
         "--input",
         type=Path,
@@ -150,6 +170,14 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         help="a folder, or a file for one case (every time point of a 4D scan is one)",
     )
     predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
+
+    exported = add(
+        *("export", "a run's weights as a folder to give away: safetensors, and what predict needs", _export),
+        "  medexp export RUN --output hippocampus\n  medexp export RUN --output hippocampus_last --checkpoint last",
+    )
+    exported.add_argument("run", type=Path, metavar="RUN", help="run folder")
+    exported.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    exported.add_argument("--checkpoint", choices=("best", "last"), default="best")
 
     checked = add(
         *("check", "compose, hold every key against its signature, read every case of the data set", _check),

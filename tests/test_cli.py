@@ -46,6 +46,37 @@ def test_what_a_shell_asks_for_imports_nothing_heavy(words: list[str]) -> None:
     assert done.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *([verb, "model=unett"] for verb in ("train", "check", "plan")),
+        ["train", "resume=nowhere"],
+        ["evaluate", "nowhere"],
+        ["predict", "nowhere", "--input", "scan.nii.gz", "--output", "mask.nii.gz"],
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_is_said_before_libraries_are_loaded(words: list[str]) -> None:
+    heavy = ("torch", "monai", "pytorch_lightning")
+    done = _python(
+        f"import sys\nfrom medexp.cli import main\ncode = main({words!r})\n"
+        f"print(code, [name for name in {heavy!r} if name in sys.modules])"
+    )
+    assert done.stdout.strip() == "2 []", done.stderr
+    assert "no such" in done.stderr
+
+
+@pytest.mark.parametrize(("words", "said"), [(["train", "model=unett"], 1), (["list", "modle"], 0)])
+def test_who_sits_at_a_terminal_is_told_at_once_that_libraries_are_loaded(
+    words: list[str], said: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if line == f"medexp {words[0]}: loading libraries"] == shown[:said]
+    assert shown[said].startswith("medexp: ")
+
+
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "medexp", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"medexp {__version__}"
@@ -77,13 +108,13 @@ def test_every_verb_shows_examples_that_its_parser_takes(verb: str, capsys: pyte
         (["trian"], "no verb 'trian'; did you mean 'train'?"),
         (
             ["zzz"],
-            "no verb 'zzz'; choices: train, evaluate, predict, check, plan, fetch, cache, bench, list, completion",
+            "no verb 'zzz'; choices: train, evaluate, predict, export, check, plan, fetch, cache, bench, list, completion",
         ),
         (["completion", "fsh"], "no choice 'fsh'; did you mean 'fish' or 'zsh'?"),
         (["evaluate"], "the following arguments are required: RUN (medexp evaluate --help)"),
         (["predict", "run"], "the following arguments are required: --input, --output"),
         (["train", "--lr", "3"], "unrecognized arguments: --lr"),
-        (["evaluate", "run", "other"], "unrecognized arguments: other"),
+        (["evaluate", "run", "--other"], "unrecognized arguments: --other"),
     ],
 )
 def test_a_mistyped_command_is_said_in_one_line_and_exits_2(

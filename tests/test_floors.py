@@ -12,8 +12,9 @@ import medexp
 PACKAGE = Path(medexp.__file__).parent
 FLOORS = {
     **{"verbs": 6, "cli": 7, "__main__": 8, "run": 5, "build": 4, "callbacks": 3, "data": 2, "tasks": 2},
-    **{"models": 1, "losses": 1, "transforms": 1, "metrics": 1, "inferers": 1, "optim": 1},
-    **{"errors": 0, "seeding": 0, "__init__": 0, "performance": 1, "trainer": 4, "targets": 0},
+    **{"models": 1, "losses": 1, "transforms": 1, "metrics": 1, "inferers": 1, "optim": 1, "transfer": 1},
+    **{"errors": -1, "seeding": 0, "__init__": 0, "performance": 1, "trainer": 4, "targets": 0, "boxes": 0},
+    **{"covariates": 0},
 }
 HEAVY = {"torch", "monai", "pytorch_lightning", "torchmetrics", "torchvision"}
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}

@@ -13,6 +13,7 @@ import torch
 from medexp import build, trainer
 from medexp.callbacks.compiling import Compile
 from medexp.callbacks.layout import ChannelsLast
+from medexp.callbacks.recomputing import Recompute
 from medexp.callbacks.throughput import Waits
 from medexp.config.check import check
 from medexp.errors import Faults
@@ -32,7 +33,7 @@ def _precision_of_products() -> Iterator[None]:
 
 
 def own(made: pl.Trainer) -> list[pl.Callback]:
-    return [entry for entry in made.callbacks if isinstance(entry, Compile | ChannelsLast)]  # type: ignore[attr-defined]
+    return [entry for entry in made.callbacks if isinstance(entry, Compile | ChannelsLast | Recompute)]  # type: ignore[attr-defined]
 
 
 def test_by_default_it_is_lightnings_trainer() -> None:
@@ -52,13 +53,16 @@ def test_auto_is_what_the_hardware_says(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_options_come_before_the_callbacks_that_copy_or_watch_the_network() -> None:
     mine = pl.Callback()
-    made = Trainer(channels_last=True, compile="reduce-overhead", callbacks=[mine], **QUIET)
-    layout, compiled = own(made)
+    made = Trainer(
+        channels_last=True, activation_checkpointing=True, compile="reduce-overhead", callbacks=[mine], **QUIET
+    )
+    layout, recompute, compiled = own(made)
+    assert isinstance(recompute, Recompute)
     assert isinstance(layout, ChannelsLast)
     assert isinstance(compiled, Compile)
     assert compiled.mode == "reduce-overhead"
     order = made.callbacks  # type: ignore[attr-defined]
-    assert order.index(layout) < order.index(compiled) < order.index(mine)
+    assert order.index(layout) < order.index(recompute) < order.index(compiled) < order.index(mine)
     assert [entry.mode for entry in own(Trainer(compile=True, **QUIET)) if isinstance(entry, Compile)] == ["default"]
 
 
@@ -96,6 +100,7 @@ def test_another_profiler_takes_the_place_of_the_clock() -> None:
         ("trainer.compile=fast", "trainer.compile: 'fast' is not"),
         ("trainer.matmul_precision=tf32", "trainer.matmul_precision: 'tf32' is not"),
         ("trainer.channels_last=3d", "trainer.channels_last: '3d' is not bool"),
+        ("trainer.activation_checkpointing=5", "trainer.activation_checkpointing: 5 is not bool"),
         ("trainer.precision=bf61", "trainer.precision: 'bf61' is not"),
         ("trainer.chanels_last=true", "did you mean 'channels_last'"),
         ("trainer.max_epoch=3", "did you mean 'max_epochs'"),

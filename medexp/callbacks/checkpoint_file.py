@@ -7,6 +7,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,7 +67,8 @@ def write(content: Mapping[str, Any], path: Path, previous: Path | None = None) 
         os.replace(part, path)
         _sync_folder(path.parent)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that refuses a new file refuses this too
+            part.unlink(missing_ok=True)
         raise CheckpointFault(
             f"{path}: was not written ({error.strerror or error}); the checkpoint before it is untouched; make room, or "
             "mend the folder's permissions, then resume"

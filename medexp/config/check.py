@@ -13,12 +13,12 @@ RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 # What `build` adds to a node: not to be given in YAML, not to be missed there.
 INJECTED: dict[str, set[str]] = {
     "task": {"net", "loss", "optimizer", "scheduler", "inferer", "metrics", "mode", "seed"},
-    "dataset": {"augmentation", "seed"},
+    "dataset": {"augmentation", "degradation", "seed"},
     "trainer": {"callbacks", "logger", "default_root_dir"},
 }
 MAPPINGS = {"callbacks": "callback", "logger": "logger"}  # groups that hold named nodes (or null) rather than one node
 GROUPS = (
-    *("task", "dataset", "model", "loss", "optimizer", "scheduler", "augmentation", "inferer", "trainer"),
+    *("task", "dataset", "model", "init", "loss", "optimizer", "scheduler", "augmentation", "inferer", "trainer"),
     *("callbacks", "logger", "metrics"),
 )
 

@@ -23,6 +23,9 @@ from medexp.config import paths
 from medexp.config.root import Root
 from medexp.errors import Faults, UserError, nearest
 
+# Keys that runs of earlier versions have not written, as they were then.
+SINCE: dict[str, Any] = {"init": {"_target_": "medexp.transfer.weights.Weights"}, "degradation": {}}
+
 
 class OwnConf(SearchPathPlugin):
     """Puts the user's ./conf before the shipped one (Hydra's --config-dir only appends), and `first` before both."""
@@ -41,6 +44,9 @@ def _register() -> None:
     ConfigStore.instance().store(name="root", node=Root)
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
+    OmegaConf.register_new_resolver("thresholds", lambda classes: len(classes) - 1, replace=True)
+    OmegaConf.register_new_resolver("product", lambda one, other: one * other, replace=True)
+    OmegaConf.register_new_resolver("box_outputs", lambda classes, axes: len(classes) + 2 * axes, replace=True)
 
 
 def better(name: str) -> str:
@@ -188,6 +194,6 @@ def load(path: Path) -> dict[str, Any]:
         loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except Exception as error:  # YAML and OmegaConf raise many kinds; all mean that the file is not ours
         raise UserError(f"{path}: not a medexp config: {str(error).splitlines()[0]}") from None
-    if not isinstance(loaded, dict) or set(root_keys()) - set(map(str, loaded)):
+    if not isinstance(loaded, dict) or set(root_keys()) - set(map(str, loaded)) - set(SINCE):
         raise UserError(f"{path}: not a resolved medexp config; give the folder that `medexp train` printed")
-    return {str(key): value for key, value in loaded.items()}
+    return {**SINCE, **{str(key): value for key, value in loaded.items()}}

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+from medexp.config import detection, mixing, modalities, sequence, survival, translation, values
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -20,8 +21,13 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg), *_fused(cfg)]
     if not sound:
         return found
-    facts = list(_target(cfg)) or [*_loss(cfg), *_model_facts(cfg)]
+    facts = list(_target(cfg)) or [*_of_tasks(cfg), *_loss(cfg), *_model_facts(cfg), *mixing.problems(cfg)]
     return [*facts, *found, *(_forward(cfg) if not facts else ())]
+
+
+def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
+    for kind in (translation, survival, sequence, detection, modalities, values):
+        yield from kind.problems(cfg)
 
 
 def logged(cfg: dict[str, Any]) -> list[str]:
@@ -37,7 +43,7 @@ def _target(cfg: dict[str, Any]) -> Iterator[str]:
         yield f"task.target: '{kind}'{nearest(str(kind), list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
         return
     needed = KINDS[kind].provides
-    if needed not in (provided if isinstance(provided, list) else [provided]):
+    if needed and needed not in (provided if isinstance(provided, list) else [provided]):
         yield (
             f"dataset.provides: '{provided}', but task={cfg['task']['_target_'].rsplit('.', 1)[-1].lower()} learns from "
             f"'{needed}'; choose a dataset that has it, or another task"
@@ -47,6 +53,8 @@ def _target(cfg: dict[str, Any]) -> Iterator[str]:
 def _loss(cfg: dict[str, Any]) -> Iterator[str]:
 
     name = str(cfg["loss"]["_target_"])
+    if cfg["task"]["target"] in values.OWN:  # says more
+        return
     if not KINDS[cfg["task"]["target"]].dense and any(word in name for word in ("Dice", "Tversky")):
         yield f"loss: {name} compares label maps, the task has one target an image; choose cross_entropy, focal or bce"
 
@@ -56,7 +64,11 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
     dataset, task, model = cfg["dataset"], cfg["task"], cfg["model"]
     sides = (
         (SPATIAL, dataset["spatial_dims"], "dataset.spatial_dims"),
-        (INPUTS, dataset["in_channels"], "dataset.in_channels"),
+        (
+            INPUTS,
+            translation.inputs(cfg),
+            "dataset.in_channels" + " (degradation.inputs)" * bool(cfg.get("degradation")),
+        ),
         (OUTPUTS, task["out_channels"], "task.out_channels"),
     )
     for names, fact, source in sides:
@@ -124,17 +136,18 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     size = dataset.get("patch_size") or dataset.get("image_size")
     if size is None:
         return
-    image = torch.empty((2, dataset["in_channels"], *size), device="meta")
+    image = torch.empty((2, *sequence.frames(cfg), translation.inputs(cfg), *size), device="meta")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = _on_meta(cfg["model"])(image)
+            output = _on_meta(cfg["model"])(image, **sequence.given(cfg))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
         yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
         return
-    found = list(_output(cfg, output, tuple(size)))
+    found = [*_output(cfg, output, tuple(size)), *sequence.outcome(cfg, output, tuple(size))]
+    found += values.output(cfg, output, tuple(size))
     yield from found or _whole(cfg, image)
 
 

@@ -11,6 +11,7 @@ from medexp.data.splits.strata import classes_of, rarest
 from medexp.data.store.entries import Kept
 from medexp.data.store.pack import classes_present
 from medexp.errors import UserError, nearest
+from medexp.targets import KINDS
 
 Balance = Literal["class"] | Mapping[str, float] | None
 
@@ -25,13 +26,15 @@ def case_weights(
     """One weight a training case; None draws each once an epoch.
 
     balance: "class" draws every class equally often; {class: share} in these proportions, 1 for classes that it does
-    not name. A case of several classes (labels of a label map, findings of an image) stands for the rarest of them; one
+    not name. A case of several classes (labels of a label map, boxes, findings of an image) stands for the rarest of them; one
     of none for the first class of a segmentation (background), else for none. Raises UserError for an unknown class.
     """
     if balance is None:
         return None
-    if target == "mask":
+    if KINDS[target].label_map:
         names = [[classes[value] for value in classes_present(kept.facts)] or [classes[0]] for _, kept in cases]
+    elif target == "boxes":
+        names = [[box.name for box in record.boxes or ()] for record in records]
     else:
         names = [[_name(value, classes) for value in classes_of(record)] for record in records]
     weights = class_weights_of(names)

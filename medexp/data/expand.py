@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from medexp.data.formats.part import slice_axis
-from medexp.data.images import Header, header
+from medexp.data.formats.picture import PICTURES
+from medexp.data.images import Header, header, suffix
 from medexp.data.records import Plane, Record, Slice
 from medexp.errors import Faults, UserError
 
 
-def slices(records: Sequence[Record], plane: Plane) -> list[Record]:
-    """A record a slice, <case>_0000 on; all slices of a volume stay with its patient. Raises Faults."""
+def slices(records: Sequence[Record], plane: Plane, neighbours: int = 0) -> list[Record]:
+    """A record a slice, <case>_0000 on, with its neighbours; all slices of a volume stay with its patient. Raises Faults."""
 
     def cut(record: Record, head: Header) -> list[Record]:
         if record.slice is not None:
@@ -24,8 +25,8 @@ def slices(records: Sequence[Record], plane: Plane) -> list[Record]:
             raise UserError(f"case {record.case_id}: is 2D {head.shape}; dataset.plane={plane} takes slices of volumes")
         count = head.shape[slice_axis(np.asarray(head.affine), plane)]
         return [
-            replace(record, case_id=f"{record.case_id}_{i:04d}", patient_id=record.group, slice=Slice(plane, i))
-            for i in range(count)
+            replace(record, case_id=f"{record.case_id}_{part.index:04d}", patient_id=record.group, slice=part)
+            for part in (Slice(plane, index, neighbours) for index in range(count))
         ]
 
     return _expanded(records, cut)
@@ -46,6 +47,19 @@ def time_points(records: Sequence[Record], channels: int) -> list[Record]:
         ]
 
     return _expanded(records, cut)
+
+
+def frames(records: Sequence[Record], spatial_dims: int) -> list[Record]:
+    """Records of studies with their frames known: of one file, its time points. Raises Faults."""
+
+    def cut(record: Record, head: Header) -> list[Record]:
+        if record.frames is not None or len(head.shape) <= spatial_dims:
+            return [record]
+        return [replace(record, frames=tuple(range(head.shape[-1])))]
+
+    alone = [record for record in records if len(record.images) == 1 and suffix(record.files[0]) not in PICTURES]
+    found = {record.case_id: record for record in _expanded(alone, cut)}
+    return [found.get(record.case_id, record) for record in records]
 
 
 def _expanded(records: Sequence[Record], cut: Callable[[Record, Header], list[Record]]) -> list[Record]:

@@ -100,10 +100,12 @@ def read_image(record: Record, *, spatial_dims: int, channels: int | None = None
             raise UserError(_line(record, path, what))
     arrays = [np.zeros_like(first.array) if path is None else scans[path].array for path in record.images]
     array = np.concatenate(arrays) if len(arrays) > 1 else first.array
-    if channels is not None and len(array) != channels:
-        what = f"has {len(array)} channels, dataset.in_channels is {channels}; set one to fit"
+    made = 1 if record.slice is None else 2 * record.slice.neighbours + 1  # channels that one of a file becomes
+    if channels is not None and len(array) != channels * made:
+        what = f"has {len(array) // made} channels, dataset.in_channels is {channels}; set one to fit"
         raise UserError(_line(record, record.files[0], what))
-    return Scan(array, first.affine, first.spacing, record.missing)
+    missing = tuple(place * made + i for place in record.missing for i in range(made))
+    return Scan(array, first.affine, first.spacing, missing)
 
 
 def read_label(record: Record, *, spatial_dims: int) -> Scan:
@@ -162,7 +164,7 @@ def _part(path: Path, wanted: Wanted, record: Record) -> Scan:
     with _one_at_a_time:
         scan = _volume(path, path.stat().st_mtime_ns, wanted)
     if record.slice is not None:
-        scan = cut_slice(scan, record.slice)
+        scan = cut_slice(scan, replace(record.slice, neighbours=0) if wanted.label else record.slice)
     return scan if record.window is None else cut_window(scan, record.window)
 
 

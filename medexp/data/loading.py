@@ -6,7 +6,7 @@ import ctypes
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 from weakref import WeakSet
 
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from medexp.data.cases import Item, collate
 from medexp.data.order import NOTHING_DONE, Draw, EpochOrder, Position
+from medexp.data.waiting import Waiting
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -96,35 +97,14 @@ def end_workers() -> list[int]:
     return ended
 
 
-class Waiting(Iterator[Item]):
-    """Batches from workers; RuntimeError where one is not there after `timeout` seconds.
-
-    torch's own time-out does not cover a worker that is frozen as a whole: the main process then waits for the memory of
-    a batch that is ready. Only the main thread has an alarm; in others torch's alone holds.
-    """
-
-    def __init__(self, batches: Iterator[Item], timeout: float) -> None:
-        self.batches, self.timeout = batches, timeout
-
-    def __next__(self) -> Item:
-        if threading.current_thread() is not threading.main_thread():
-            return next(self.batches)
-        before = signal.signal(signal.SIGALRM, self._late)
-        signal.setitimer(signal.ITIMER_REAL, self.timeout)
-        try:
-            return next(self.batches)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
-
-    def _late(self, signum: int, frame: Any) -> None:
-        raise RuntimeError(f"DataLoader timed out after {self.timeout} seconds")
-
-
 class Loader(DataLoader[Item]):
-    """torch's DataLoader, whose `timeout` is kept also where a worker is frozen."""
+    """torch's DataLoader. patience: seconds that a worker may do nothing while its batch is waited for; 0: any."""
 
     alive: ClassVar[WeakSet[Loader]] = WeakSet()
+
+    def __init__(self, *args: Any, patience: float = 0.0, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.patience = patience
 
     def workers(self) -> list[Any]:
         """The processes that are at work now."""
@@ -133,11 +113,12 @@ class Loader(DataLoader[Item]):
     def __iter__(self) -> Any:
         Loader.alive.add(self)
         batches = super().__iter__()
-        return Waiting(batches, self.timeout) if self.timeout else batches
+        return Waiting(batches, self.patience) if self.patience else batches
 
 
 def loader(cases: Any, workers: int, timeout: float, **options: Any) -> DataLoader[Item]:
-    """Batches of `cases`; one that `workers` have not made after `timeout` seconds raises RuntimeError (0: they may take any)."""
+    """Batches of `cases`. RuntimeError where one does not come, and its worker has done nothing for `timeout` seconds (0: no
+    limit)."""
     if workers:
-        options |= {"persistent_workers": True, "timeout": timeout, "worker_init_fn": leave_stopping_to_main}
+        options |= {"persistent_workers": True, "patience": timeout, "worker_init_fn": leave_stopping_to_main}
     return Loader(cases, num_workers=workers, collate_fn=collate, pin_memory=torch.cuda.is_available(), **options)

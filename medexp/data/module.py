@@ -11,42 +11,52 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
+from medexp import covariates as known
 from medexp.data import expand, tally
-from medexp.data.balance import Balance, case_weights
-from medexp.data.cases import EvalCases, Item, TrainCases
+from medexp.data.balance import Balance
+from medexp.data.boxes import placed
+from medexp.data.cases import Item
 from medexp.data.checks.facts import CaseFacts, facts_of, judged
 from medexp.data.checks.integrity import check_across
-from medexp.data.loading import Resumable, loader
+from medexp.data.checks.options import check_counts, check_neighbours, check_options
+from medexp.data.frames import Frames
+from medexp.data.modalities import present, without
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
+from medexp.data.serving import Serving
 from medexp.data.splits.make import Split, check_split
 from medexp.data.splits.presence import label_strata
 from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.keep import Keeper
 from medexp.data.store.pack import unpack
 from medexp.data.targets import encode
+from medexp.data.values import valued
 from medexp.errors import Faults, UserError, nearest
 from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
 
 
-class DataModule(Resumable):
+class DataModule(Serving):
     """A data set: where it is, how it is read, what is done to it.
 
     root: folder of the data set. source: `records(root)`, one of medexp/data/sources.
     provides: what its cases have to learn from: "mask" (a label map), "class" (a class, or several), or a list of these.
     classes: names, index 0 (the background) first. target: how the task wants it (see medexp/data/targets.py).
-    orientation, spacing (mm), image_size (voxels), normalize, windows ([level, width] in HU), crop_foreground,
+    targets: {name: unit} of measures, see medexp/data/values.py.
+    orientation, spacing (mm), image_size (voxels), resize, normalize, windows ([level, width] in HU), crop_foreground,
     label_values (in the files, for each class): see medexp/data/preparation/prepare.py.
-    plane: cases are slices of the volumes. times: "each" time point of a 4D scan is a case. missing: cases that lack a
-    modality are an "error", get "zero" in its place, or "drop" out. exclude: file of case ids to leave out.
+    plane: cases are slices of the volumes, with so many `neighbours` on either side as channels. times: "each" time point of
+    a 4D scan is a case. sequence: cases are studies of several frames (see medexp/data/frames.py). missing: cases that lack
+    a modality are an "error", get "zero" in its place, or "drop" out. covariates: see medexp/covariates.py. exclude: file of
+    case ids to leave out.
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
-    batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that workers have for a batch.
+    batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that a worker may stand still.
+    degradation: makes pairs of images for networks that restore them (see medexp/transforms/degradation.py).
+    augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
     """
@@ -61,16 +71,21 @@ class DataModule(Resumable):
         provides: str | Sequence[str],
         target: str,
         split: Callable[..., Split],
+        targets: Mapping[str, Any] | None = None,
         orientation: str | None = None,
         spacing: Sequence[float] | None = None,
         image_size: Sequence[int] | None = None,
+        resize: bool = True,
         normalize: Callable[[Tensor], Tensor] | None = None,
         windows: Sequence[Sequence[float]] | None = None,
         crop_foreground: bool = False,
         label_values: Sequence[int | Sequence[int]] | None = None,
         plane: Plane | None = None,
+        neighbours: int = 0,
         times: Literal["each"] | None = None,
+        sequence: Frames | None = None,
         missing: Literal["error", "zero", "drop"] = "error",
+        covariates: Sequence[str] | Mapping[str, Any] = (),
         exclude: str | None = None,
         patch_size: Sequence[int] | None = None,
         foreground: float = 0.33,
@@ -80,6 +95,8 @@ class DataModule(Resumable):
         timeout: float = 25.0,
         limit: int | None = None,
         augmentation: Callable[[Item, int], Item] | None = None,
+        augment_on_device: bool = False,
+        degradation: Callable[[Item, int], Item] | None = None,
         store: str | None = None,
         about: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -96,27 +113,24 @@ class DataModule(Resumable):
             windows=windows,
             crop_foreground=crop_foreground,
             label_values=label_values,
+            hidden=None if sequence is None else sequence.horizon,
+            neighbours=neighbours,
+            resize=resize,
         )
-        if label_values is not None and len(label_values) != len(classes):
-            seen = f"{len(label_values)} entries for {len(classes)} classes (dataset.classes)"
-            raise UserError(f"dataset.label_values: {seen}; give a value, or a list of values, for each")
-        if plane is not None and spatial_dims != 2:
-            raise UserError(f"dataset.plane: {plane} slices are 2D; set dataset.spatial_dims=2, or dataset.plane=null")
+        check_options(spatial_dims, classes, label_values, plane, patch_size, foreground)
+        check_neighbours(neighbours, plane, in_channels, windows)
+        check_counts(batch_size=(1, batch_size), num_workers=(0, num_workers), limit=(1, limit), timeout=(0, timeout))
+        if sequence is not None:
+            sequence.alone(target, plane=plane, times=times, windows=windows, augment_on_device=augment_on_device)
+        self.sequence, self.targets = sequence, dict(targets or {})
         self.plane, self.times, self.missing, self.exclude = plane, times, missing, exclude
-        if patch_size is not None and (len(patch_size) != spatial_dims or not all(size > 0 for size in patch_size)):
-            seen = f"{list(patch_size)} is not a positive number for each of {spatial_dims} axes"
-            raise UserError(f"dataset.patch_size: {seen}; mend it, or set it to null")
-        if not 0 <= foreground <= 1:
-            raise UserError(f"dataset.foreground: {foreground} is not between 0 and 1")
+        self.covariates, self.neighbours = known.entries(covariates), neighbours
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
-        counts = (("batch_size", 1, batch_size), ("num_workers", 0, num_workers), ("limit", 1, limit))
-        for key, least, value in (*counts, ("timeout", 0, timeout)):
-            if value is not None and value < least:
-                raise UserError(f"dataset.{key}: {value} is less than {least}")
         self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
-        self.timeout = timeout
+        self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
+        self.without: tuple[int, ...] = ()  # channels that cases are loaded without, to see what a model makes of it
         self._records: list[Record] | None = None
         self._left_out: set[str] = set()
         self._cases: dict[str, list[tuple[Item, Kept]]] = {}
@@ -125,12 +139,15 @@ class DataModule(Resumable):
     def records(self) -> list[Record]:
         """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
         if self._records is None:
-            listed = listed_by(self.source, self.root, self.missing)
+            listed = listed_by(self.source, self.root, self.missing, list(self.covariates))
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             if self.times is not None:
                 found = expand.time_points(found, self.preparation.file_channels)
-            self._records = found if self.plane is None else expand.slices(found, self.plane)
+            if self.sequence is not None:
+                found = self.sequence.cases(expand.frames(found, self.preparation.spatial_dims))
+            found = valued(found, self.targets, self.classes, self.preparation, self.store)
+            self._records = found if self.plane is None else expand.slices(found, self.plane, self.neighbours)
         return self._records
 
     def parts(self) -> dict[str, list[Record]]:
@@ -155,6 +172,7 @@ class DataModule(Resumable):
         if self._cases:
             return
         parts = self.parts()
+        self.covariates = known.learned(self.covariates, [record.covariates for record in parts["train"]])
         held = {record.case_id for part in ("train", "val") for record in parts[part]}
         records = [record for part in parts.values() for record in part]
         kept = self.keeper().keep(records, held)
@@ -162,10 +180,11 @@ class DataModule(Resumable):
         if self.patch_size is None:
             need_one_size([case.shape("image")[1:] for case in kept if "image" in case], self.batch_size)
         self._kept = {record.case_id: case for record, case in zip(records, kept, strict=True) if "image" in case}
-        self._cases = {
-            part: [(self.facts(record), self._kept[record.case_id]) for record in parts[part]]
-            for part in ("train", "val")
-        }
+        self._cases = {part: [self._case(record) for record in parts[part]] for part in ("train", "val")}
+
+    def _case(self, record: Record) -> tuple[Item, Kept]:
+        kept = self._kept[record.case_id]
+        return placed(self.facts(record), kept, self.target), kept
 
     def _judge(self, records: list[Record], kept: list[Kept]) -> None:
         """Raises Faults for what is wrong with cases as these records name them, or across the split; says warnings."""
@@ -177,6 +196,8 @@ class DataModule(Resumable):
         problems += check_across(self.split or {}, facts, records)
         if problems:
             raise Faults(f"{len(problems)} faults in {len(records)} cases of {self.root}", problems)
+        for word in known.lacking(self.covariates, [record.covariates for record in records]):
+            log.info("dataset.covariates: %s", word)
         said = [*small_parts(self.parts()), *(warning for fact in facts.values() for warning in fact.warnings)]
         if said:
             log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
@@ -199,47 +220,21 @@ class DataModule(Resumable):
         facts: Item = {"case_id": record.case_id}
         if labelled and KINDS[self.target].encoded:
             facts["target"] = encode(record, self.classes, self.target)
+        if self.sequence is not None:
+            facts |= self.sequence.facts(record, self.preparation.in_channels, labelled)
+        if self.covariates:
+            facts["covariates"] = torch.tensor(known.encoded(self.covariates, record.covariates))
         if self.missing == "zero":
-            absent = set(record.missing)
-            facts["present"] = torch.tensor([float(i not in absent) for i in range(self.preparation.in_channels)])
+            facts["present"] = present(record, self.preparation.in_channels)
         return facts
 
     def load(self, record: Record, labelled: bool = True) -> tuple[Item, Prepared]:
         """One case, whole and prepared, with its facts. Raises UserError."""
-        facts = self.facts(record, labelled)
         kept = self._kept.get(record.case_id)
         if kept is None:
-            keeper = self.keeper()
-            packed = keeper.pack(record) if labelled else keeper.pack_image(record)
-            return facts, unpack(InMemory(*packed))  # with the precision of the store, so that outcomes are the same
-        return facts, unpack(kept)
-
-    def train_dataloader(self) -> DataLoader[Item]:
-        kept = self._cases["train"]
-        cases = TrainCases(kept, self.seed, self.patch_size, self.foreground, self.augmentation)
-        weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
-        order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
-        return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
-
-    def cases_waited_for(self) -> list[str]:
-        """Case ids of the training batch that was due when an exception ended the training."""
-        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.waited_for]
-
-    def val_dataloader(self) -> DataLoader[Item]:
-        cases = self._cases["val"]
-        rank, ranks = self.ranks()
-        shard = cases[rank::ranks] or cases[:1]
-        return loader(EvalCases(shard), self.num_workers, self.timeout, batch_size=self.eval_batch_size, shuffle=False)
-
-    @property
-    def eval_batch_size(self) -> int:  # images of one size go together; others one at a time
-        return self.batch_size if self.preparation.image_size is not None else 1
-
-    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
-        """Images travel from the store through workers to the device in half precision, and are float32 from here on."""
-        if batch["image"].dtype == torch.float16:
-            batch["image"] = batch["image"].float()
-        return batch
+            packed = self.keeper().pack(record) if labelled else self.keeper().pack_image(record)
+            kept = InMemory(*packed)  # with the precision of the store, so that outcomes are the same
+        return without(placed(self.facts(record, labelled), kept, self.target), unpack(kept), self.without)
 
     def class_counts(self) -> np.ndarray[Any, Any]:
         """Voxels (segmentation) or images a class in the training split, shape (K,); binary: (negative, positive)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,10 +30,12 @@ class Window:
 
 @dataclass(frozen=True)
 class Slice:
-    """One slice of a volume: which plane, and the index along the voxel axis nearest to that plane's normal."""
+    """One slice of a volume: which plane, and the index along the voxel axis nearest to that plane's normal. neighbours: so
+    many slices on either side are channels of the image as well (2.5D), the first slice and the last stand in beyond them."""
 
     plane: Plane
     index: int
+    neighbours: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,12 @@ class Record:
     split: "train", "val" or "test" where the data set comes with a split of its own.
     member: row within an array file (`images` is then that one file), or the SeriesInstanceUID within a DICOM folder.
     time: time point of a 4D scan (the last axis of NIfTI, the temporal position in DICOM).
+    frames: of a study of several frames, the time points of its one file, in order; None where each is a file of its own
+        (`images` are then the frames). times: when each frame was taken, in a unit of the data set's own.
     slice, window: the part of the volume that is the case.
     region: file of a mask of the image's field of view: outside of it nothing is learnt and nothing is evaluated.
     boxes: objects by their bounding boxes; None where the data set has none.
+    covariates: what else is known of the case, cells of a table by name (see medexp/covariates.py).
     """
 
     case_id: str
@@ -65,6 +71,9 @@ class Record:
     window: Window | None = None
     region: Path | None = None
     boxes: tuple[Box, ...] | None = None
+    frames: tuple[int, ...] | None = None
+    times: tuple[float, ...] | None = None
+    covariates: Mapping[str, str | None] | None = None
 
     @property
     def group(self) -> str:

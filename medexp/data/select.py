@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from medexp.data.records import Record
 from medexp.data.splits.files import excluded, without
@@ -17,11 +18,21 @@ log = logging.getLogger(__name__)
 FEW = 5  # patients
 
 
-def listed_by(source: Callable[..., list[Record]], root: Path, missing: str) -> list[Record]:
-    """What a source lists; one that can is told whether cases may lack a modality."""
-    if missing != "error" and "allow_missing" in inspect.signature(source).parameters:
-        return source(root, allow_missing=True)
-    return source(root)
+def listed_by(
+    source: Callable[..., list[Record]], root: Path, missing: str, covariates: Sequence[str] = ()
+) -> list[Record]:
+    """What a source lists; one that can is told whether cases may lack a modality, and which covariates are wanted. Raises
+    UserError where it has none."""
+    takes = inspect.signature(source).parameters
+    options: dict[str, Any] = {}
+    if missing != "error" and "allow_missing" in takes:
+        options["allow_missing"] = True
+    if covariates:
+        if "covariates" not in takes:
+            what = "tables (csv), BIDS and the phantom have them, this data set has none"
+            raise UserError(f"dataset.covariates: {', '.join(covariates)}; {what}; set dataset.covariates=[]")
+        options["covariates"] = list(covariates)
+    return source(root, **options)
 
 
 def selected(found: list[Record], root: Path, exclude: str | None, missing: str) -> list[Record]:

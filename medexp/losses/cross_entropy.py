@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medexp.losses.targets import check_weights, class_weights
+from medexp.losses.targets import check_smoothing, check_weights, class_weights
 
 
 class CrossEntropy(nn.Module):
     """Softmax cross-entropy of class indices (B, 1, *spatial), or of class probabilities (B, K, *spatial).
 
     weight: one number a class; weighted losses are averaged over the weights, as in torch.
+    label_smoothing: share of each target that goes to all classes evenly (Szegedy et al. 2016, arXiv:1512.00567).
     ignore_index: class index that is not scored.
     """
 
+    soft_targets: ClassVar = ("index",)  # kinds of targets that may lie between the classes
     weight: Tensor | None
 
     def __init__(
@@ -25,7 +28,7 @@ class CrossEntropy(nn.Module):
         super().__init__()
         # Not in checkpoints: weights come from the config, and inference has no training split to derive them from.
         self.register_buffer("weight", class_weights("weight", weight), persistent=False)
-        self.label_smoothing = label_smoothing
+        self.label_smoothing = check_smoothing(label_smoothing)
         self.ignore_index = ignore_index
 
     def forward(self, scores: Tensor, target: Tensor) -> Tensor:

@@ -18,6 +18,19 @@ def one_hot(target: Tensor, num_classes: int) -> Tensor:
     return monai_one_hot(target, num_classes)
 
 
+def smoothed(target: Tensor, label_smoothing: float) -> Tensor:
+    """Yes-or-no targets (floats) moved towards one half: 1 becomes 1 - s / 2 and 0 becomes s / 2, as cross-entropy over
+    two classes has it (Szegedy et al. 2016, arXiv:1512.00567)."""
+    return target * (1 - label_smoothing) + label_smoothing / 2 if label_smoothing else target
+
+
+def check_smoothing(label_smoothing: float) -> float:
+    """Raises UserError where it is no share."""
+    if not 0 <= label_smoothing < 1:
+        raise UserError(f"loss.label_smoothing: {label_smoothing} is not from 0 to below 1; 0.1 is usual, 0 is none")
+    return label_smoothing
+
+
 def class_weights(key: str, weight: Sequence[float] | str | None) -> Tensor | None:
     """Weights of a config as a tensor (K,). Raises UserError for a string: `auto` is filled before a loss is made."""
     if weight is None:

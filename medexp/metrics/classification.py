@@ -68,7 +68,8 @@ class ClassificationScores:
     def summarize(self, rows: list[Row]) -> dict[str, Any]:
         """`{metric: {mean, std, n, per_class}}` and `confusion_matrix`, of rows from `case` or the same from a CSV.
 
-        precision, recall (sensitivity), specificity, f1, auroc, average_precision: each class against the rest, `mean`
+        precision, recall (sensitivity), specificity, f1, auroc, average_precision, and, of a yes or no and of labels,
+        sensitivity_at_95_specificity: each class against the rest, `mean`
         over the classes (binary: of the positive class). balanced_accuracy: mean recall (index), or mean of recall and
         specificity. accuracy: share of correct cases; for several labels of correct decisions, and exact_match of cases
         with all right. cohen_kappa: agreement beyond chance (Cohen 1960, doi:10.1177/001316446002000104).

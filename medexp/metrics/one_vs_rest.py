@@ -11,6 +11,7 @@ from torchmetrics.functional.classification import (
     binary_f1_score,
     binary_precision,
     binary_recall,
+    binary_sensitivity_at_specificity,
     binary_specificity,
 )
 
@@ -18,6 +19,7 @@ from medexp.metrics.auroc import present_auroc
 from medexp.metrics.table import mean
 
 Values = list[float | None]
+SPECIFICITY = 0.95  # at which sensitivity is told for what is rare: a false alarm in 20
 POSITIVES, NEGATIVES = "no case has it", "every case has it"
 
 
@@ -36,7 +38,8 @@ class Columns:
         self.negatives = [self.cases - count for count in self.positives]
 
     def scores(self) -> dict[str, Any]:
-        """balanced_accuracy, precision, recall, specificity, f1, auroc and average_precision."""
+        """balanced_accuracy, precision, recall, specificity, f1, auroc and average_precision; unless the classes exclude
+        each other also sensitivity_at_95_specificity, the largest that leaves at least 95 % of the negatives in peace."""
         columns = list(zip(self.said.unbind(1), self.truth.unbind(1), self.probabilities.unbind(1), strict=True))
         some, lack = [count > 0 for count in self.positives], [count > 0 for count in self.negatives]
         if self.exclusive:
@@ -49,6 +52,12 @@ class Columns:
         ranked = [
             float(binary_average_precision(p, t)) if use else None for (_, t, p), use in zip(columns, some, strict=True)
         ]
+        both = [positive and negative for positive, negative in zip(some, lack, strict=True)]
+        sensitive: Values = [
+            float(binary_sensitivity_at_specificity(p, t, SPECIFICITY)[0]) if use else None
+            for (_, t, p), use in zip(columns, both, strict=True)
+        ]
+        alarm = {} if self.exclusive else {"sensitivity_at_95_specificity": self.each(sensitive)}
         return {
             "balanced_accuracy": self._balanced(recall, specificity),
             "precision": self.each(of(binary_precision, some)),
@@ -57,6 +66,7 @@ class Columns:
             "f1": self.each(of(binary_f1_score, some)),
             "auroc": self.each(present_auroc(self.probabilities, self.truth)),
             "average_precision": self.each(ranked),
+            **alarm,
         }
 
     def accuracy(self) -> dict[str, Any]:

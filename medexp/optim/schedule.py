@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR
+from torch.optim.lr_scheduler import LinearLR, LRScheduler, OneCycleLR, ReduceLROnPlateau, SequentialLR
 
 from medexp.errors import UserError
 
@@ -55,7 +55,7 @@ class Schedule:
             return self._plateau(optimizer, warmup, monitor, mode)
         length = self._length()
         try:
-            main = self.schedule(optimizer, **length)
+            main = self.schedule(optimizer, **length, **self._peaks(optimizer))
         except ZeroDivisionError:  # OneCycleLR where pct_start * total_steps is 1: its rise would take no time
             raise UserError(
                 f"scheduler.schedule: has no shape over {length}; change its pct_start or trainer.max_epochs"
@@ -85,6 +85,14 @@ class Schedule:
             )
         # One epoch is given as the first of two: OneCycleLR has no shape over one, and only the first rate is used.
         return {self.horizon: max(2, self.epochs - self.warmup)}
+
+    def _peaks(self, optimizer: Optimizer) -> dict[str, Any]:
+        """One cycle gives all parameters one peak, where their rates differ: each gets its share of it."""
+        given = getattr(self.schedule, "keywords", {}).get("max_lr")
+        own = [group["lr"] for group in optimizer.param_groups]
+        if not _makes(self.schedule, OneCycleLR) or not isinstance(given, int | float) or len(set(own)) == 1:
+            return {}
+        return {"max_lr": [given * rate / max(own) for rate in own]}
 
     def _plateau(self, optimizer: Optimizer, warmup: LinearLR | None, monitor: str, mode: str) -> list[dict[str, Any]]:
         # Both multiply the current rate, so they compose. Cooldown is ReduceLROnPlateau's way not to count bad epochs.

@@ -29,7 +29,6 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
     """
     from rich.console import Console
 
-    from medexp import build
     from medexp.run.train import plan
 
     if exclude_bad is not None and "=" in str(exclude_bad):  # `--exclude-bad dataset=...`: the word was an override
@@ -37,6 +36,8 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
     console = Console(highlight=False, soft_wrap=True, markup=False)
     cfg = plan(overrides)
     console.print("config: sound")
+    from medexp import build  # imports all that training needs: the config is judged before
+
     data = build.datamodule(cfg)
     found = _examined(data)
     _print(console, data, found)

@@ -19,7 +19,7 @@ from medexp.data.records import Record
 from medexp.data.splits.make import check_split
 from medexp.data.store.content import Contents
 from medexp.errors import UserError
-from medexp.run import folder
+from medexp.run import folder, missing
 from medexp.run.inference import Outcome, infer
 from medexp.run.results import results
 from medexp.run.volumes import volume_id
@@ -30,15 +30,21 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(
-    run: Path, data_root: str | None = None, output: Path | None = None, checkpoint: str = "best"
+    run: Path,
+    data_root: str | None = None,
+    output: Path | None = None,
+    checkpoint: str = "best",
+    without: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluates a run's checkpoint on its test split, or on all labelled cases of another folder of the same format.
 
     Writes per_case.csv, summary.json and figures/ to `output` (default: the run folder itself, or
     RUN/evaluations/<name of the folder> for other data). In the summary of other data stand the cases that the run has
-    seen in training or validation (`n_seen_in_training`, see `seen`). Returns the summary. Raises UserError.
+    seen in training or validation (`n_seen_in_training`, see `seen`). without: modalities to leave out in turn (see
+    missing.py). Returns the summary. Raises UserError.
     """
     cfg = folder.load(run)
+    channels = missing.asked(cfg, without)
     trained = copy.deepcopy(cfg)
     target = output or (run if data_root is None else run / "evaluations" / Path(data_root).absolute().name)
     if data_root is not None:
@@ -60,10 +66,11 @@ def evaluate(
     else:
         records = labelled(data)
     task = build.task(cfg)
-    build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
+    build.load_weights(task, folder.weights(run, checkpoint))
     part = "test" if data_root is None else "all labelled"
     known = {} if data_root is None else seen(trained, run, data, records)
     summary = score(cfg, task, data, records, target, checkpoint, part, known)
+    summary = missing.report(cfg, task, data, records, channels, target, summary)
     log.info("results: %s and %s in %s", folder.PER_CASE, folder.SUMMARY, target)
     return summary
 
@@ -138,8 +145,11 @@ def _content(record: Record | None, contents: Contents) -> str | None:
 def labelled(data: DataModule) -> list[Record]:
     """All cases of a data set that have what the task is evaluated on."""
     records = data.records()
-    in_map = not KINDS[data.target].encoded
-    found = [record for record in records if (record.label if in_map else record.target) is not None]
+    kind = KINDS[data.target]
+    if not kind.encoded and not kind.label_map:  # what is learnt is in the images themselves
+        return records[: data.limit]
+    of = "label" if kind.label_map else "boxes" if kind.provides == "boxes" else "target"  # of a record
+    found = [record for record in records if getattr(record, of) is not None]
     if len(found) < len(records):
         log.info("%d of %d cases have no label and are left out", len(records) - len(found), len(records))
     if not found:

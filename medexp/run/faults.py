@@ -45,8 +45,8 @@ def _worker(said: str, data: Any) -> str:
     workers = f"dataset.num_workers={data.num_workers}"
     if not WORKER.search(said):
         return (
-            f"no batch came from the workers within {data.timeout:g} s (the next cases: {cases}); is the disk slow, or a "
-            f"case's file stuck? give them more time (dataset.timeout=120), or see the error with dataset.num_workers=0"
+            f"no batch came from the workers: {said.partition(': ')[2]} (the next cases: {cases}); does the disk answer? see "
+            f"where it hangs with dataset.num_workers=0, or give them more time (dataset.timeout={4 * data.timeout:g})"
         )
     codes = [code for code in data.ended_workers if code]
     how = "an error" if not codes else signal.Signals(-codes[0]).name if codes[0] < 0 else f"exit code {codes[0]}"

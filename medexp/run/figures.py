@@ -36,7 +36,7 @@ class Tiles:
 
     def add(self, outcome: Outcome, title: str, colour: str) -> None:
         if self.chosen.next():
-            self.tiles.append((title, middle(outcome.prepared.image.numpy()), colour))
+            self.tiles.append((title, middle(newest(outcome)), colour))
 
     def save(self, path: Path) -> None:
         if self.tiles:
@@ -89,6 +89,12 @@ def best_slice(truth: Array, predicted: Array) -> int:
     """Index on the last axis of the slice with most foreground in label and prediction together."""
     axes = tuple(range(truth.ndim - 1))
     return int(np.argmax((truth > 0).sum(axes) + (predicted > 0).sum(axes)))
+
+
+def newest(outcome: Outcome) -> Array:
+    """The prepared image (C, *spatial); of a study of frames, which it holds folded, the last."""
+    image, given = outcome.prepared.image, outcome.given
+    return (image if given is None or given.ndim == image.ndim else image[-given.shape[1] :]).numpy()
 
 
 def middle(image: Array) -> Array:

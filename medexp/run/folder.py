@@ -77,8 +77,11 @@ def create(folder: Path, cfg: dict[str, Any], overrides: list[str]) -> None:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Held while a run writes to its folder. Raises UserError where another process holds it; a killed one holds nothing."""
+def lock(folder: Path) -> Iterator[int]:
+    """Held while a run writes to its folder. Raises UserError where another process holds it; a killed one holds nothing.
+
+    Gives its file descriptor: a process that it is passed on to holds the lock too, until it ends.
+    """
     import fcntl
 
     handle = os.open(folder, os.O_RDONLY)  # of the folder itself: no file is left behind
@@ -88,7 +91,7 @@ def lock(folder: Path) -> Iterator[None]:
         os.close(handle)
         raise UserError(f"{folder}: this run is going on in another process; wait for it, or stop it first") from None
     try:
-        yield
+        yield handle
     finally:
         os.close(handle)
 
@@ -107,13 +110,28 @@ def discard(folder: Path) -> None:
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The config of a run folder, at home wherever the folder now is. Raises UserError where it is none."""
+    """The config of a run folder, at home wherever the folder now is, or of a release. Raises UserError where it is none."""
+    from medexp.run import release
+
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder; give the folder that `medexp train` printed")
+    if release.is_one(folder):
+        cfg = release.load(folder)
+        allowed(cfg, str(folder / release.MODEL))
+        return cfg
     cfg = compose.load(folder / CONFIG)
     allowed(cfg, str(folder / CONFIG))
     moved = str(folder.absolute())
     return _moved(cfg, cfg["run_dir"], moved) if cfg["run_dir"] != moved else cfg
+
+
+def weights(folder: Path, checkpoint: str) -> Path:
+    """The file of a run's weights (best or last checkpoint), or of a release's. Raises UserError where that is damaged."""
+    from medexp.run import release
+
+    return (
+        release.weights(folder, checkpoint) if release.is_one(folder) else folder / "checkpoints" / f"{checkpoint}.ckpt"
+    )
 
 
 def _moved(node: Any, old: str, new: str) -> Any:
@@ -209,5 +227,6 @@ def log_to(path: Path | None) -> None:
         root.addHandler(logging.StreamHandler(sys.stdout))
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
+        file.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the checkpoints speak
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         root.addHandler(file)

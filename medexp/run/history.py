@@ -1,4 +1,4 @@
-"""metrics.csv of a run that goes on: Lightning's CSVLogger starts the file anew, the rows from before are put back."""
+"""metrics.csv of a run that goes on: the rows of before its checkpoint stay, later ones go."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from pytorch_lightning.loggers import CSVLogger
 
 from medexp.callbacks.checkpoint_file import read
+from medexp.callbacks.metrics_file import MetricsFile
 
 
 def keep(loggers: list[Any], checkpoint: Path) -> None:
-    """Puts back the rows of before the checkpoint; later ones are of steps that are trained again."""
+    """Leaves the rows of before the checkpoint; later ones are of steps that are trained again."""
     written = read(checkpoint)
     loops = written["loops"]["fit_loop"]
     done = loops["epoch_progress"]["current"]["processed"]
@@ -20,7 +21,9 @@ def keep(loggers: list[Any], checkpoint: Path) -> None:
     again = loops["epoch_loop.val_loop.batch_progress"]["total"]
     steps = written["global_step"] - (again["started"] > again["processed"])
     for logger in loggers:
-        if isinstance(logger, CSVLogger):
+        if isinstance(logger, MetricsFile):
+            logger.experiment.put(_rows(Path(logger.log_dir) / "metrics.csv", done, steps))
+        elif isinstance(logger, CSVLogger):
             rows = _rows(Path(logger.log_dir) / "metrics.csv", done, steps)
             logger.experiment.metrics.extend(rows)  # the writer deletes the file when it is made, here
             logger.save()

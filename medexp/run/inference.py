@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -34,7 +35,8 @@ Array = np.ndarray[Any, Any]
 @dataclass(frozen=True)
 class Outcome:
     """Of an image with classes: `scores`, probabilities (K,). Of one with a class a voxel: `labels`, the class map on the
-    source grid, and `predicted`, that on the prepared grid, where the case is labelled and may be drawn."""
+    source grid, and `predicted`, that on the prepared grid, where the case is labelled and may be drawn. `given`: what the
+    network was given, where it is not the prepared image."""
 
     record: Record
     prepared: Prepared
@@ -42,6 +44,7 @@ class Outcome:
     scores: Tensor | None = None
     labels: Array | None = None
     predicted: Array | None = None
+    given: Tensor | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -71,7 +74,8 @@ class _Lazy(Dataset[dict[str, Any]]):
             facts, prepared = self.data.load(self.records[index], labelled=self.labelled)
         except UserError as error:
             return {"fault": str(error)}
-        return {"image": prepared.image, "held": _Held(prepared), "index": index, **facts}
+        item = {"image": prepared.image, "held": _Held(prepared), "index": index, **facts}
+        return self.data.paired(item, self.labelled)
 
 
 class _Through(pl.LightningModule):
@@ -104,16 +108,22 @@ def infer(
     records: Sequence[Record],
     receive: Callable[[Outcome], None],
     labelled: bool,
+    soft: bool = False,
 ) -> None:
-    """Hands `receive` the outcome of every record in order. Cases that cannot be read are raised together, at the end."""
+    """Hands `receive` the outcome of every record in order; `soft`: of a class a voxel, `scores` on the source grid (K,
+    *source shape) in place of `labels`. Cases that cannot be read are raised together, at the end."""
     dense = data.target == "mask"
     faults: list[str] = []
 
     def deliver(batch: dict[str, Any], place: int, scores: Any) -> None:
         index, prepared = batch["index"][place], batch["held"][place].prepared
-        target = batch["target"][place] if "target" in batch else None
+        target = next((batch[key][place].cpu() for key in ("target", "reference") if key in batch), None)
         if not dense:
-            return receive(Outcome(records[index], prepared, target, scores))
+            return receive(Outcome(records[index], prepared, target, scores, given=batch["image"][place]))
+        if soft:
+            joined = torch.cat([part for _, part in scores], dim=1)
+            chances = data.preparation.chances_on_source(joined, prepared)
+            return receive(Outcome(records[index], prepared, target, chances))
         chosen = np.empty(prepared.image.shape[1:], np.uint8 if len(data.classes) <= 256 else np.uint16)
         found: Iterable[tuple[int, Tensor]] = _choosing(scores, chosen) if labelled else scores
         labels = data.preparation.labels_on_source(found, prepared)

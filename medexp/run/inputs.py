@@ -18,6 +18,7 @@ from medexp.data.select import selected
 from medexp.data.sources import bids, dicom, nifti_folder, nnunet, object_masks
 from medexp.data.sources.folders import images_below, sorted_unique
 from medexp.errors import Faults, UserError
+from medexp.run.tables import of_table, participants
 
 log = logging.getLogger(__name__)
 One = TypeVar("One", Path, Record)
@@ -35,10 +36,12 @@ def inputs(source: Path, data: DataModule, output: Path | None = None) -> list[R
     A folder is listed as the run's own data set was (patterns of nifti_folder, BIDS, nnU-Net's CASE_0000). Where that
     finds nothing its images are taken (with several channels CASE_0000, CASE_0001 ... are one case), those of folders
     below where it holds none itself, or the DICOM series in it and below. Files named like the run's label maps are left
-    out, and so is `output` below it. Raises UserError.
+    out, and so is `output` below it. A table (CSV) names the images of each case (tables.py). Raises UserError.
     """
     if not source.exists():
         raise UserError(f"--input: {source} does not exist; give an image or a folder of images")
+    if source.is_file() and source.suffix.lower() == ".csv":
+        return sorted_unique(_complete(of_table(source, data), source, data), source)
     if source.is_file() and not suffix(source):
         raise UserError(f"--input: {source} is no image that can be read; give an image or a folder of images")
     found = plain([source], source.parent, data) if source.is_file() else _of_folder(source.absolute(), data, output)
@@ -95,6 +98,8 @@ def _own_layout(source: Path, data: DataModule) -> list[Record]:
     if func not in UNLABELLED:
         return []
     listing = partial(data.source, **UNLABELLED[func])
+    if func is bids.records and (told := participants(source, data)):
+        listing = partial(listing, covariates=told)
     try:
         if found := listing(source):
             return found
@@ -196,7 +201,8 @@ def plain(paths: Sequence[Path], root: Path, data: DataModule) -> list[Record]:
         cases["_".join([*path.relative_to(root).parent.parts, name])].append((number, path))
     if channels == 1:
         return [Record(case, (path,)) for case, files in cases.items() for _, path in files]
-    apart = any(len(files) > 1 for files in cases.values())
+    numbered = all(number >= 0 for files in cases.values() for number, _ in files)
+    apart = any(len(files) > 1 for files in cases.values()) or (numbered and data.missing == "zero")
     found, odd = [], []
     for case, files in cases.items():
         by_number = dict(files)

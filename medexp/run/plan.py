@@ -15,6 +15,7 @@ from medexp.config import compose, paths
 from medexp.errors import UserError
 from medexp.run import folder
 from medexp.run.suited import suited
+from medexp.targets import KINDS
 
 if TYPE_CHECKING:
     from medexp.data.planning.fingerprint import Fingerprint
@@ -36,8 +37,6 @@ def plan(overrides: list[str], memory: float = MEMORY, output: Path | None = Non
     """
     from rich.console import Console
 
-    from medexp.run import fingerprint_table
-
     if any(word.startswith("plan=") for word in overrides):
         raise UserError("plan=: `medexp plan` makes a plan; leave it out, and give it to `medexp train`")
     path = output or Path("conf/plan") / f"{_name(overrides)}.yaml"
@@ -46,6 +45,8 @@ def plan(overrides: list[str], memory: float = MEMORY, output: Path | None = Non
             f"{path}: is there already, perhaps edited; --force overwrites it, --output FILE writes another"
         )
     cfg = _config(overrides)
+    from medexp.run import fingerprint_table  # imports torch: what does not compose is said before
+
     found, proposal = proposed(cfg, memory)
     use = shlex.join(["medexp", "train", *_recipe(overrides, cfg), f"plan={path.stem}"])
     made = shlex.join(["medexp", "plan", *overrides, "--memory", f"{memory:g}"])
@@ -104,7 +105,7 @@ def proposed(cfg: dict[str, Any], memory: float) -> tuple[Fingerprint, Plan]:
     solid = cfg["dataset"]["spatial_dims"] == 3
     orientation = (cfg["dataset"].get("orientation") or "RAS") if solid else None  # one order of axes for all cases
     found = fingerprint(facts, data.classes, orientation)
-    mask = data.target == "mask"
+    mask = KINDS[data.target].dense
     proposal = plan_segmentation(found, len(data.classes), memory) if mask else plan_classification(found, memory)
     if cfg["dataset"].get("windows"):  # windows scale to 0..1 by themselves, whatever the data set
         del proposal.dataset["normalize"]
@@ -138,7 +139,7 @@ def _recipe(overrides: list[str], cfg: dict[str, Any]) -> list[str]:
         if word.startswith("dataset=") and (name := named.get(word.removeprefix("dataset="))):
             return [*overrides[:index], f"experiment={name}", *overrides[index + 1 :]]
     given = {word.split("=", 1)[0] for word in overrides}
-    parts = {} if cfg["task"]["target"] == "mask" else CLASSIFIER
+    parts = {} if KINDS[cfg["task"]["target"]].dense else CLASSIFIER
     return [*overrides, *(f"{key}={value}" for key, value in parts.items() if key not in given)]
 
 

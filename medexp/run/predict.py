@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from medexp import build
+from medexp.covariates import lacking
 from medexp.data import expand
 from medexp.data.images import DICOM, PLACED, suffix
 from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError
-from medexp.run import folder
+from medexp.run import folder, release, studies
 from medexp.run.inputs import forms, inputs
 from medexp.run.results import results
 
@@ -30,16 +31,20 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
 
     Segmentation: a label map a case on the image's own grid, NIfTI for NIfTI (shape, affine, orientation of the input),
     PNG otherwise. Classification: predictions.csv with a probability a class. A 4D scan for a 3D model gives a label map,
-    or row, a time point (CASE_t000 ...). Returns what was written. Raises UserError.
+    or row, a time point (CASE_t000 ...); for a model of sequences it is one study (medexp/run/studies.py). Returns what
+    was written. Raises UserError.
     """
     cfg = folder.load(run)
     data = build.datamodule(cfg)
     with advised(cfg, run, data):
-        records = timed(inputs(source, data, output), data)
+        sequence = data.sequence is not None
+        records = studies.inputs(source, data) if sequence else timed(inputs(source, data, output), data)
+        for word in lacking(data.covariates, [record.covariates for record in records]):
+            log.info("dataset.covariates: %s", word)
         found = results(cfg, data)
         paths = found.outputs(records, output)
         task = build.task(cfg)
-        build.load_weights(task, run / "checkpoints" / f"{checkpoint}.ckpt")
+        build.load_weights(task, folder.weights(run, checkpoint))
         into = paths[records[0].case_id].parent
         try:
             into.mkdir(parents=True, exist_ok=True)
@@ -86,7 +91,8 @@ def advised(cfg: dict[str, Any], run: Path, data: DataModule) -> Iterator[None]:
             return text
         shape = "in_channels" in text or "spatial_dims" in text
         what = "" if not shape or forms(data) in text else f": {forms(data)}"
-        return f"{text} ({run / 'config.yaml'} says {', '.join(said)}, and predict keeps to it{what})"
+        where = run / (release.MODEL if release.is_one(run) else folder.CONFIG)
+        return f"{text} ({where} says {', '.join(said)}, and predict keeps to it{what})"
 
     try:
         yield

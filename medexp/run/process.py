@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from medexp.run import folder
+
 PATIENCE = 60.0  # seconds that a run that was asked to stop has to finish its step and to write
 OTHERS = ("LOCAL_RANK", "RANK", "WORLD_SIZE")  # of a group of processes that this one is in; the run makes its own
 
@@ -33,12 +35,14 @@ def complete(run: Path, keep_stderr: bool = False) -> tuple[int, str]:
     """Exit code and, where it is kept, the error stream.
 
     The run is a process group of its own: a signal to this process is passed on to it once, it is waited for, and
-    Stopped is raised; what is left of it after PATIENCE, or after a third signal, is killed.
+    Stopped is raised; what is left of it after PATIENCE, or after a third signal, is killed. It holds the lock on its
+    folder, also where this process is killed before it. Raises UserError where another process does.
     """
     heard: list[int] = []
     environment = {name: value for name, value in os.environ.items() if name not in OTHERS}
     pipe = subprocess.PIPE if keep_stderr else None
-    with subprocess.Popen(command(run), stderr=pipe, text=True, env=environment, start_new_session=True) as job:
+    options: dict[str, Any] = {"stderr": pipe, "text": True, "env": environment, "start_new_session": True}
+    with folder.lock(run) as held, subprocess.Popen(command(run), pass_fds=[held], **options) as job:
         before = _listen(job, heard)
         try:
             stderr = _outcome(job, heard)

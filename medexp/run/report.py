@@ -43,6 +43,36 @@ def print_summary(summary: dict[str, Any]) -> None:
         parts = entry.get("per_class") or {}
         table.add_row(name, number(entry["mean"]), *(number((parts.get(one) or {}).get("mean")) for one in classes))
     _print(table)
+    print_missing(summary.get("missing_modality") or [])
+    print_members(summary)
+
+
+def print_members(summary: dict[str, Any]) -> None:
+    """Several runs together, and each alone."""
+    own = summary.get("members")
+    if not own:
+        return
+    means = {key: entry for key, entry in summary["metrics"].items() if isinstance(entry, dict) and "mean" in entry}
+    table = Table(title="together and alone", title_justify="left")
+    table.add_column("run", overflow="fold")
+    for name in means:
+        table.add_column(name, justify="right")
+    for run, metrics in {"together": summary["metrics"], **own}.items():
+        table.add_row(run, *(number(metrics[name]["mean"]) for name in means))
+    _print(table)
+
+
+def print_missing(rows: list[dict[str, Any]]) -> None:
+    """What is lost without each modality."""
+    if not rows:
+        return
+    table = Table(title="without a modality", title_justify="left")
+    for name in ("without", "cases", *rows[0]["mean"], f"lost {rows[0]['metric']}"):
+        table.add_column(name, justify="left" if name == "without" else "right")
+    for row in rows:
+        values = map(number, (*row["mean"].values(), row["lost"]))
+        table.add_row(row["without"], str(row["cases"]), *values)
+    _print(table)
 
 
 def _print(table: Table) -> None:

@@ -22,13 +22,13 @@ def prepare(run: Path, overrides: list[str]) -> Path:
     """Writes the config of a run that goes on, values overridden (trainer.max_epochs=50); returns its folder. Raises UserError."""
     from omegaconf import OmegaConf
 
-    from medexp.performance import settle  # imports torch
-
     run = run.expanduser().absolute()
     before = folder.load(run)
     with folder.lock(run):
         _whole(run)
         cfg = _changed(before, overrides, run)
+        from medexp.performance import settle  # imports torch: a run that is not there is said before
+
         settle(cfg["trainer"])
         check(cfg, f"resume={run}")
         _continues(cfg, before, run)
@@ -76,6 +76,8 @@ def _changeable(cfg: dict[str, Any], key: str, run: Path) -> None:
     """Raises UserError for what cannot change when a run goes on: its folder, its groups, keys that it does not hold."""
     if key in ("run_dir", "name"):
         raise UserError(f"{key}: a resumed run stays in its folder, {run}; leave {key} out")
+    if key.startswith("init."):
+        raise UserError(f"{key}: a resumed run goes on from weights of its own; leave {key} out, or start a new run")
     if isinstance(cfg.get(key), dict):
         raise UserError(f"{key}: a group cannot be exchanged when resuming; change its values, or start a new run")
     node: Any = cfg

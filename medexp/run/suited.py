@@ -1,4 +1,4 @@
-"""The parts that suit a data set of classes: `medexp train dataset=mednist` needs no more."""
+"""The parts that suit a data set of classes or boxes: `medexp train dataset=mednist` needs no more."""
 
 from __future__ import annotations
 
@@ -11,19 +11,26 @@ log = logging.getLogger(__name__)
 
 
 def suited(overrides: list[str]) -> list[str]:
-    """The overrides, and a task, loss, model and inferer for images with classes where they choose a data set of classes,
-    no experiment, and not those parts. What is added is logged. Raises UserError where they do not compose."""
+    """The overrides, and a task, loss, model and inferer for images with classes (task and loss for boxes) where they choose
+    a data set of classes (of boxes, of follow-up), no experiment, and not those parts. What is added is logged. Raises UserError where
+    they do not compose."""
     chosen = {text.partition("=")[0]: text.partition("=")[2] for text in overrides}
     if "dataset" not in chosen or chosen.get("experiment", "null") != "null":
         return overrides
     leaf = paths.options("dataset").get(chosen["dataset"])
     plain = [text for text in overrides if not text.startswith("plan=")]  # a plan says nothing of the task
-    if leaf is None or compose.compose(plain).dataset.get("provides") != "class":
+    provided = None if leaf is None else compose.compose(plain).dataset.get("provides")
+    if leaf is None or provided not in ("class", "boxes", "survival"):
         return overrides
     many = re.search("multi-?label", leaf.read_text(encoding="utf-8").splitlines()[0])
     task = chosen.get("task", "classification_multilabel" if many else "classification")
     loss = "cross_entropy" if task == "classification" else "bce"
     parts = {"task": task, "loss": loss, "model": "resnet18", "inferer": "simple"}
+    if provided == "survival":
+        by_intervals = chosen.get("task") == "survival_hazards"
+        parts |= {"task": "survival_cox", "loss": "discrete_hazards" if by_intervals else "cox"}
+    if provided == "boxes":
+        parts = {"task": "detection", "loss": "center_heatmap"}
     added = [f"{group}={option}" for group, option in parts.items() if group not in chosen]
     if added:
         log.info("%s: with %s, as nothing else is named", f"dataset={chosen['dataset']}", " ".join(added))

@@ -126,6 +126,9 @@ def _run(row: dict[str, Any]) -> None:
     except KeyboardInterrupt:
         row.update(state="interrupted", reason=f"go on with: medexp train resume={row['folder']}")
         raise
+    except UserError as error:  # somebody has resumed it meanwhile
+        row.update(state="failed", reason=str(error))
+        return
     if code == 0 and (path / "result.json").is_file():
         result = folder.read_json(path / "result.json")
         row.update(state="done", value=result["value"])

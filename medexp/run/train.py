@@ -24,14 +24,14 @@ log = logging.getLogger(__name__)
 
 def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     """The resolved and checked config of `medexp train OVERRIDES`. Raises UserError; writes nothing."""
-    from medexp.performance import settle  # imports torch
-
     overrides = suited(overrides)
     with automatic(overrides) as planned:
         cfg = compose.compose(overrides, planned)
     cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))
     resolved = compose.resolve(cfg)
     _absolute(resolved)
+    from medexp.performance import settle  # imports torch: what does not compose is said before
+
     settle(resolved["trainer"])
     check(resolved, _headline(overrides))
     return resolved
@@ -41,6 +41,8 @@ def _absolute(cfg: dict[str, Any]) -> None:
     """Paths as they are seen from anywhere: a job may start in another folder."""
     dataset = cfg["dataset"]
     places = [(cfg, "data_root"), (cfg, "cache_dir"), *((dataset, key) for key in ("root", "store", "exclude"))]
+    if ":" not in str(cfg["init"].get("weights")):  # torchvision:resnet18
+        places.append((cfg["init"], "weights"))
     if isinstance(dataset.get("split"), dict):
         places.append((dataset["split"], "file"))
     for node, key in places:
@@ -72,14 +74,13 @@ def start(overrides: list[str]) -> dict[str, Any]:
 
 def launch(run: Path) -> dict[str, Any]:
     """Runs a written config: here, or in a process of its own where several devices train together."""
-    cfg = folder.load(run)
-    with folder.lock(run):
-        if not many_processes(cfg["trainer"]):
+    if not many_processes(folder.load(run)["trainer"]):
+        with folder.lock(run):
             return execute(run)
-        try:
-            code, _ = process.complete(run)
-        except process.Stopped as stopped:
-            raise SystemExit(128 + stopped.signum) from None  # the process has said how to go on
+    try:
+        code, _ = process.complete(run)
+    except process.Stopped as stopped:
+        raise SystemExit(128 + stopped.signum) from None  # the process has said how to go on
     if code == 2:
         folder.discard(run)
     if code < 0:
@@ -127,14 +128,14 @@ def _stopped(run: Path, signum: int) -> SystemExit:
 
 def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     from medexp import build
-    from medexp.run import history, repeatable
+    from medexp.run import history, repeatable, settled, transferred
     from medexp.run.evaluate import score
 
     begun = time.monotonic()
     trainer = build.trainer(cfg)
     first = trainer.is_global_zero
     folder.log_to(run / folder.LOG if first else None)
-    build.scorer(cfg)  # what is wrong with it is said before training, not after
+    initial = _early(cfg)
     data = build.datamodule(cfg)
     if (run / folder.SPLIT).is_file():
         data.split = folder.read_json(run / folder.SPLIT)
@@ -144,7 +145,9 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
         folder.write_json(run / folder.ENVIRONMENT, environment)
         folder.write_json(run / folder.SPLIT, data.split)
         log.info("%s", data.describe())
+    cfg = settled.settled(cfg, data, run if first else None)
     task = build.task(cfg, data)
+    transferred.initialise(initial, task.net, run if first else None, data)
     if first:
         log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
         if cfg["resume"]:
@@ -163,6 +166,14 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     folder.write_json(run / "result.json", result)
     _finish_loggers(cfg, run, trainer, data)
     return result
+
+
+def _early(cfg: dict[str, Any]) -> Any:
+    """What is wrong with the scorer and with the weights to begin with is said before training. Returns the weights."""
+    from medexp import build
+
+    build.scorer(cfg)
+    return None if cfg["resume"] else build.initial(cfg)  # a run that goes on has weights of its own
 
 
 def _fit(cfg: dict[str, Any], run: Path, trainer: Any, task: Any, data: Any) -> float | None:
@@ -191,6 +202,7 @@ def _fit(cfg: dict[str, Any], run: Path, trainer: Any, task: Any, data: Any) -> 
 def _test(cfg: dict[str, Any], run: Path, task: Any, data: Any, score: Any) -> dict[str, Any]:
     """The best checkpoint on the test split; the weights at the end where the run keeps no checkpoints."""
     from medexp import build
+    from medexp.run import missing
 
     best = run / folder.BEST
     if best.is_file():
@@ -198,7 +210,7 @@ def _test(cfg: dict[str, Any], run: Path, task: Any, data: Any, score: Any) -> d
     summary: dict[str, Any] = score(
         cfg, task, data, data.parts()["test"], run, "best" if best.is_file() else "end of training", "test"
     )
-    return summary
+    return missing.report(cfg, task, data, data.parts()["test"], missing.asked(cfg, ()), run, summary)
 
 
 def _finish_loggers(cfg: dict[str, Any], run: Path, trainer: Any, data: Any) -> None:

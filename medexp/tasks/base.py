@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from medexp.errors import UserError
 from medexp.optim.groups import parameter_groups
+from medexp.optim.layers import groups_by_layer
 from medexp.seeding import derive
 
 Batch = dict[str, Any]
@@ -37,6 +38,8 @@ class Task(pl.LightningModule, ABC):
     inferer: `inferer(image, net)` outside of training: whole image or sliding window.
     metrics: torchmetrics by name, updated on validation batches, logged as val/<name>.
     l1: weight of the L1 penalty on the parameters that weight decay applies to.
+    layer_decay: share of its learning rate that each layer hands to the one before it, so that the first layers of a
+    pretrained network learn least; 1: all layers learn at one rate.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Task(pl.LightningModule, ABC):
         mode: str = "max",
         seed: int = 0,
         l1: float = 0.0,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         self.net = net
@@ -59,8 +63,11 @@ class Task(pl.LightningModule, ABC):
         self.optimizer, self.scheduler, self.inferer = optimizer, scheduler, inferer
         self.metrics = nn.ModuleDict(metrics)
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
+        self.layer_decay = layer_decay
         self._named = tuple(inspect.signature(net.forward).parameters)[1:]
         self._losses: list[Tensor] = []
+        self._val_losses: list[Tensor] = []  # of each batch of a validation, times its cases
+        self._val_cases = 0
         self._rate = 0.0
         self.gradient_norm: Tensor | None = None  # of the last step, over all parameters, before clipping
 
@@ -145,12 +152,24 @@ class Task(pl.LightningModule, ABC):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         step = self.step(batch)
-        self.log("val/loss", step.loss, on_epoch=True, batch_size=len(batch["case_id"]), sync_dist=True)
+        repeated = "repeated" in batch  # a case of another rank, where there are fewer cases than ranks: not counted
+        cases = 0 if repeated else len(batch["case_id"])
+        self._val_losses.append(step.loss.detach().float() * cases)
+        self._val_cases += cases
         inputs = self.metric_inputs(step)
         for metric in self._metric_objects():
             metric.update(*inputs)
+            if repeated:
+                _empty(metric)
 
     def on_validation_epoch_end(self) -> None:
+        # Lightning's mean over ranks rounds their numbers of cases: 3 and 2 would be counted as 2 each.
+        own = torch.stack(
+            [torch.stack(self._val_losses).sum(), torch.tensor(float(self._val_cases), device=self.device)]
+        )
+        total, cases = self.trainer.strategy.reduce(own, reduce_op="sum")
+        self._val_losses, self._val_cases = [], 0
+        self.log("val/loss", total / cases, sync_dist=True)  # equal on all ranks
         for name, metric in zip(self.metrics, self._metric_objects(), strict=True):
             self.log(f"val/{name}", metric.compute(), sync_dist=True)  # equal on all ranks
             metric.reset()
@@ -159,9 +178,8 @@ class Task(pl.LightningModule, ABC):
         return self.probabilities(self(batch)).float()
 
     def configure_optimizers(self) -> Any:
-        groups = parameter_groups(self, weight_decay=self._weight_decay())
         try:
-            optimizer = self.optimizer(groups)
+            optimizer = self.optimizer(self._groups())
         except (TypeError, ValueError, RuntimeError) as error:  # what a constructor says of a value
             raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
         return [optimizer], self.scheduler.configure(optimizer, self.monitor, self.mode)
@@ -180,7 +198,7 @@ class Task(pl.LightningModule, ABC):
         if so_far := checkpoint.get("epoch_so_far"):
             self._losses, self._rate = list(so_far["losses"][self.trainer.global_rank].to(self.device)), so_far["rate"]
         saved = checkpoint.get("lr_schedulers")
-        stand_in = self.optimizer(parameter_groups(self, weight_decay=self._weight_decay()))
+        stand_in = self.optimizer(self._groups())
         entries = self.scheduler.configure(stand_in, self.monitor, self.mode)
         if not saved or any(entry.get("reduce_on_plateau") for entry in entries):
             return  # a plateau is a matter of what was seen, not of the epoch
@@ -194,8 +212,8 @@ class Task(pl.LightningModule, ABC):
         ):
             group["lr"] = follows["lr"]
 
-    def _weight_decay(self) -> float:
-        return float(getattr(self.optimizer, "keywords", {}).get("weight_decay", 0.0))
+    def _groups(self) -> list[dict[str, Any]]:
+        return groups_by_layer(self, self.net, getattr(self.optimizer, "keywords", {}), self.layer_decay)
 
     def _metric_objects(self) -> Iterator[Metric]:
         return iter(self.metrics.values())  # type: ignore[arg-type]
@@ -210,6 +228,15 @@ class Task(pl.LightningModule, ABC):
 def _for_each(value: Tensor, count: int) -> Tensor:
     """A value a case (B, ...) for `count` images: as many cases, or windows of one case."""
     return value if len(value) == count else value.expand(count, *value.shape[1:])
+
+
+def _empty(metric: Metric) -> None:
+    """Nothing counted, in the shapes that ranks exchange (`Metric.reset` would leave lists without a tensor)."""
+    defaults: dict[str, Any] = metric._defaults
+    for name, nothing in defaults.items():
+        value: Any = getattr(metric, name)
+        empty: Any = [part[:0] for part in value] if isinstance(value, list) else torch.zeros_like(value) + nothing
+        setattr(metric, name, empty)
 
 
 def _reseed(seed: int, device: torch.device) -> None:

@@ -10,17 +10,20 @@ from typing import Any
 import numpy as np
 from monai.data import get_track_meta, set_track_meta
 
+from medexp.boxes import still_there
 from medexp.errors import UserError
 from medexp.transforms import intensity
 from medexp.transforms.bounds import number, per_axis, probability
 from medexp.transforms.geometry import Geometry, tensors_of
+from medexp.transforms.modalities import lacking
 
 
 class Augmentation:
     """MONAI's random transforms in a fixed order, from few numbers, and without a state that outlives a call.
 
     `Augmentation(...)(item, seed)` reads item["image"], a float tensor (C, *spatial), and item["label"] where there is
-    one, an integer tensor (1, *spatial). It returns a new dict with plain tensors of the same shapes and dtypes; other
+    one, an integer tensor (1, *spatial), and item["boxes"] with item["box_classes"], (N, 2 * axes) and (N,), of which those
+    that are moved out of the image are left out. It returns a new dict with plain tensors of the same shapes and dtypes; other
     keys pass through, and the input tensors are never written to (one that nothing touched is returned itself).
     Geometry moves image (linear) and label (nearest) alike; intensity changes the image only. Every draw comes from
     `seed`, a whole number >= 0. Threads must not share an instance: MONAI's transforms keep their draws on themselves.
@@ -42,6 +45,8 @@ class Augmentation:
     - contrast: distances from the mean times 1 +- `contrast_range`, kept within the image's own range of values.
     - low_resolution: down to a fraction `low_resolution_zoom` of the size (nearest) and back up (linear).
     - gamma: an exponent in `gamma_range` on intensities scaled to 0..1; mean and standard deviation are kept.
+    - modality_dropout: each channel becomes 0, and its entry of item["present"], (C,), too where there is one; never all.
+      What a case lacks by itself stays 0 whatever was added to it.
 
     Intensity units are those of a standardised image (mean 0, standard deviation 1). Kinds and order after nnU-Net
     (Isensee et al., Nature Methods 2021, supplement). Raises UserError for a bad value, naming augmentation.<key>.
@@ -73,6 +78,7 @@ class Augmentation:
         low_resolution_zoom: Sequence[float] = (0.5, 1.0),
         gamma: float = 0.0,
         gamma_range: Sequence[float] = (0.7, 1.5),
+        modality_dropout: float = 0.0,
     ) -> None:
         if spatial_dims not in (2, 3):
             raise UserError(f"augmentation.spatial_dims: got {spatial_dims!r}; allowed: 2 or 3")
@@ -100,6 +106,7 @@ class Augmentation:
             *intensity.low_resolution(low_resolution, low_resolution_zoom, spatial_dims),
             *intensity.gamma(gamma, gamma_range),
         ]
+        self.modality_dropout = probability("modality_dropout", modality_dropout)
         # One generator, seeded anew at each call: MONAI's own seeding builds one per transform, 0.2 ms each.
         self.random = np.random.RandomState(0)
         for transform in self.intensity:
@@ -117,7 +124,8 @@ class Augmentation:
             for transform in self.intensity:
                 changed = transform(changed)
         touched = [key for key in given if changed[key] is not working[key]]
-        return {**item, **{key: changed[key].to(given[key].dtype).contiguous() for key in touched}}
+        made = {**item, **{key: changed[key].to(given[key].dtype).contiguous() for key in touched}}
+        return still_there({**made, **lacking(made, self.modality_dropout, self.random)})
 
 
 @contextmanager

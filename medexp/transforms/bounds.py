@@ -1,4 +1,4 @@
-"""Checks of numbers in an augmentation leaf: each names its key, what was seen and what is allowed."""
+"""Checks of numbers in the leaves of transforms: each names its key, what was seen and what is allowed."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def per_axis(key: str, value: Any, count: int, low: float, high: float) -> tuple
     raise UserError(f"augmentation.{key}: got {value!r}; allowed: a number from {low:g} to {high:g}{several}")
 
 
-def interval(key: str, value: Any, low: float, high: float) -> tuple[float, float]:
+def interval(key: str, value: Any, low: float, high: float, group: str = "augmentation") -> tuple[float, float]:
     """A list [smallest, largest] within [low, high], as a tuple."""
     if _is_list(value) and len(value) == 2 and all(_is_number(v) for v in value):
         smallest, largest = value
         if low <= smallest <= largest <= high:
             return float(smallest), float(largest)
     raise UserError(
-        f"augmentation.{key}: got {value!r}; allowed: [smallest, largest], both from {low:g} to {high:g}, in this order"
+        f"{group}.{key}: got {value!r}; allowed: [smallest, largest], both from {low:g} to {high:g}, in this order"
     )
 
 

@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from medexp.boxes import affine, flipped, turned
+from medexp.errors import UserError
+
 Tensors = dict[str, torch.Tensor]
 KEYS = ("image", "label")
 # Outside the field of view the edge goes on, in the image and the label alike. Zeros would not do: in a standardised
@@ -40,12 +43,15 @@ class Geometry:
     elastic_spacing: float
 
     def __call__(self, tensors: Tensors, random: np.random.RandomState) -> Tensors:
-        """Move `tensors` ("image" and perhaps "label", (C, *spatial)), with draws from `random`."""
+        """Move `tensors` ("image" and perhaps "label", (C, *spatial); perhaps "boxes", (N, 2 * axes)), with draws from
+        `random`."""
         shape = tuple(tensors["image"].shape[1:])
         for transform in self._transforms(shape, random):
             if isinstance(transform, mt.Randomizable):
                 transform.set_random_state(state=random)
-            tensors = transform(tensors)
+            size, tensors = tensors["image"].shape[1:], transform(tensors)
+            if "boxes" in tensors:
+                tensors = {**tensors, "boxes": _boxes(tensors["boxes"], transform, size)}
         return tensors
 
     def _transforms(self, shape: tuple[int, ...], random: np.random.RandomState) -> list[Any]:
@@ -115,15 +121,44 @@ class RandomAffine(mt.Randomizable):
         theta = np.concatenate([matrix, 2 * shifts[:, None]], axis=1)  # rows and columns in the order of the axes
         reverse = [*range(len(shape))[::-1]]  # the sampler counts axes from the last
         theta = theta[reverse][:, [*reverse, len(shape)]]
-        grid = functional.affine_grid(torch.from_numpy(theta).float()[None], [1, 1, *shape], align_corners=False)
-        moved = {}
-        for key, tensor in tensors.items():
-            mode = "bilinear" if key == "image" else "nearest"
-            sampled = functional.grid_sample(
-                tensor.float()[None], grid, mode=mode, padding_mode=OUTSIDE, align_corners=False
-            )
-            moved[key] = sampled[0].to(tensor.dtype)
+        self.taken = (np.diag(1 / scales) @ _rotation(angles).T, shifts)
+        device = tensors["image"].device
+        exact = torch.float64 if device.type == "cuda" else torch.float32  # TF32 would round coordinates to 10 bits
+        transform = torch.from_numpy(theta)[None].to(device, exact)
+        grid = functional.affine_grid(transform, [1, 1, *shape], align_corners=False).float()
+        moved = dict(tensors)
+        for key in KEYS:
+            if (tensor := tensors.get(key)) is not None:
+                mode = "bilinear" if key == "image" else "nearest"
+                sampled = functional.grid_sample(
+                    tensor.float()[None], grid, mode=mode, padding_mode=OUTSIDE, align_corners=False
+                )
+                moved[key] = sampled[0].to(tensor.dtype)
         return moved
+
+    def boxes(self, boxes: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+        """Boxes (N, 2 * axes) of an image of this shape, moved as the last call moved the image."""
+        linear, shifts = self.taken  # of places counted from the middle
+        middle = np.asarray(shape) / 2
+        offset = middle - linear @ (middle + shifts * np.asarray(shape))
+        return affine(boxes, torch.from_numpy(linear).to(boxes), torch.from_numpy(offset).to(boxes))
+
+
+def _boxes(boxes: torch.Tensor, transform: Any, shape: Sequence[int]) -> torch.Tensor:
+    """Boxes of an image of this shape after a transform that has just been applied to it. Raises UserError."""
+    if isinstance(transform, RandomAffine):
+        return transform.boxes(boxes, shape)
+    if isinstance(transform, mt.Flipd):
+        return flipped(boxes, shape, transform.flipper.spatial_axis)  # type: ignore[arg-type]  # one axis each
+    if isinstance(transform, mt.RandRotate90d):
+        return turned(boxes, shape, transform._rand_k, transform.spatial_axes)
+    if isinstance(transform, mt.RandScaleCropd):
+        start = [part.start for part in transform.cropper._slices[-len(shape) :]]  # type: ignore[attr-defined]
+        return boxes - boxes.new_tensor(start * 2)
+    if isinstance(transform, mt.Resized):
+        size = boxes.new_tensor(transform.resizer.spatial_size)
+        return boxes * (size / boxes.new_tensor(list(shape))).repeat(2)
+    raise UserError("augmentation.elastic: boxes are not bent with the image; set augmentation.elastic=0")
 
 
 def _rotation(angles: Sequence[float]) -> np.ndarray:
@@ -144,4 +179,4 @@ def _rotation(angles: Sequence[float]) -> np.ndarray:
 
 def tensors_of(item: Mapping[str, Any]) -> Tensors:
     """The tensors that an augmentation touches."""
-    return {key: item[key] for key in KEYS if item.get(key) is not None}
+    return {key: item[key] for key in (*KEYS, "boxes") if item.get(key) is not None}

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from medexp.callbacks.averaging import AverageWeights
+from medexp.callbacks.averaging import AverageWeights, StochasticWeightAverage
 from medexp.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*LeafSpec")
@@ -96,3 +96,42 @@ def test_what_is_saved_within_a_validation_is_the_same(make: Any, fit: Callable[
 def test_a_share_that_is_none_is_refused(decay: float) -> None:
     with pytest.raises(UserError, match=r"callbacks\.ema\.decay: .* is not between 0 and 1"):
         AverageWeights(decay)
+
+
+def test_epochs_from_the_start_on_count_once_each_and_are_validated(make: Any, fit: Any) -> None:
+    task, notes = make(), Notes()
+    fit(task, [StochasticWeightAverage(0.5), notes], epochs=4)
+    ends = [notes.steps[3 * epoch + 2] for epoch in range(4)]
+    for name, value in ends[0].items():
+        assert torch.equal(notes.validated[2][name], value)  # three batches an epoch: before the start, the last step's
+    for batch, counted in ((6, ends[2:3]), (9, ends[2:4])):
+        for name, value in notes.validated[batch].items():
+            wanted = counted[-1][name] if "tracked" in name else torch.stack([state[name] for state in counted]).mean(0)
+            torch.testing.assert_close(value, wanted, atol=1e-6, rtol=1e-5)
+            if batch == 9:
+                assert torch.equal(task.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("half", [2, 3])
+def test_a_resumed_mean_is_the_unbroken_one_bit_by_bit(make: Any, fit: Any, tmp_path: Path, half: int) -> None:
+    unbroken = make()
+    fit(unbroken, [StochasticWeightAverage(1 / 4)], epochs=4)  # from the second epoch on
+    fit(make(), [StochasticWeightAverage(1 / half)], epochs=half).save_checkpoint(tmp_path / "half.ckpt")
+    resumed = make()
+    fit(resumed, [StochasticWeightAverage(1 / 4)], epochs=4, resume=tmp_path / "half.ckpt")
+    for name, value in unbroken.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_before_there_is_a_mean_a_checkpoint_holds_the_weights_themselves(make: Any, fit: Any, tmp_path: Path) -> None:
+    notes = Notes()
+    fit(make(), [StochasticWeightAverage(0.9), notes], epochs=1, max_steps=2).save_checkpoint(tmp_path / "a.ckpt")
+    saved = torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in notes.steps[-1].items())
+
+
+def test_a_mean_without_an_end_to_count_from_is_refused(make: Any, fit: Any) -> None:
+    with pytest.raises(UserError, match=r"callbacks\.swa\.start: 1 is not from 0 to below 1"):
+        StochasticWeightAverage(1)
+    with pytest.raises(UserError, match=r"trainer\.max_epochs: -1 sets no end"):
+        fit(make(), [StochasticWeightAverage()], epochs=-1, max_steps=1)

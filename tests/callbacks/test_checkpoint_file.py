@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import disks
 import numpy as np
 import pytest
 import torch
@@ -143,18 +144,20 @@ def test_a_full_disk_is_the_reason_given_and_the_last_good_one_is_intact(
 
 
 def test_a_full_file_system_of_its_own(tmp_path: Path) -> None:
-    mount = tmp_path / "small"
-    mount.mkdir()
-    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=300k none {mount} 2>/dev/null"):
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
+    with disks.small(tmp_path / "small", "300k") as mount:
         write(content(1), mount / "last.ckpt", mount / "previous.ckpt")
         with pytest.raises(CheckpointFault, match="No space left on device"):
             write(content(2), mount / "last.ckpt", mount / "previous.ckpt")
         assert read(mount / "last.ckpt")["step"] == 1
         assert names(mount) == ["last.ckpt"]
-    finally:
-        assert os.system(f"umount {mount}") == 0
+
+
+def test_a_file_system_or_folder_that_refuses(tmp_path: Path) -> None:
+    write(content(1), tmp_path / "last.ckpt")
+    with disks.refusing(tmp_path), pytest.raises(CheckpointFault, match=r"Read-only file system|Permission denied"):
+        write(content(2), tmp_path / "last.ckpt")
+    assert read(tmp_path / "last.ckpt")["step"] == 1
+    assert names(tmp_path) == ["last.ckpt"]
 
 
 def test_a_folder_that_may_not_be_written_is_the_reason_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger
+from torch.utils.data import DataLoader, Dataset
 
 from medexp.callbacks import throughput
+from medexp.callbacks.progress import EpochLines
 from medexp.callbacks.throughput import Throughput, Waits, spell
+from medexp.data.cases import collate
+from medexp.trainer import Trainer
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*LeafSpec", "ignore:.*logging interval"
@@ -92,6 +96,39 @@ def test_a_row_an_epoch_counts_steps_and_waits_and_no_validation(
     assert float(second["samples_per_second"]) == pytest.approx(6 / seconds, abs=0.01)
     assert float(second["data_wait"]) == pytest.approx((seconds - 3) / seconds, abs=1e-3)
     assert int(second["peak_memory_mb"]) > 50
+
+
+class Sleepy(Dataset[dict[str, Any]]):
+    """Six cases, each of which takes half a second to read."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        self.clock.now += 0.5
+        return {"image": torch.zeros(1, 8, 8), "target": torch.tensor([index % 3]), "case_id": str(index)}
+
+
+def test_the_time_that_reading_takes_is_waiting_in_every_epoch_and_its_line_says_so(
+    make: Any, clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="medexp")
+    path = tmp_path / "speed.csv"
+    quiet: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(
+        accelerator="cpu", devices=1, max_epochs=2, num_sanity_val_steps=0, enable_model_summary=False,
+        default_root_dir=tmp_path, callbacks=[Slow(clock), Throughput(str(path)), EpochLines()], **quiet,
+    )  # fmt: skip
+    loader = DataLoader(Sleepy(clock), batch_size=2, collate_fn=collate)
+    trainer.fit(make(), loader, loader)  # validation waits as well, which is not counted
+    for row in rows(path):  # three batches of a second, three steps of a second
+        assert (float(row["seconds"]), float(row["data_wait"])) == (6.0, 0.5)
+    lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("epoch ")]
+    assert len(lines) == 2
+    assert all("1.0 samples/s  data 50.0 %" in line for line in lines)
 
 
 def test_a_validation_within_an_epoch_is_left_out(make: Any, fit: Any, clock: Clock, tmp_path: Path) -> None:

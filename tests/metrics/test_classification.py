@@ -203,3 +203,23 @@ def test_classes_that_do_not_fit_the_mode_are_named() -> None:
         ClassificationScores(CLASSES, "binary")
     with pytest.raises(UserError, match="not one of index"):
         ClassificationScores(CLASSES, "mask")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sensitivity_at_95_specificity_is_the_best_that_leaves_19_of_20_negatives_in_peace(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (np.arange(90) % 5 == 0).astype(int)[:, None].repeat(3, axis=1)
+    scores = np.round(rng.random((90, 3)) * 0.6 + 0.3 * labels, 2)
+    scorer, rows = multilabel_rows(labels, scores)
+    found = scorer.summarize(rows)["sensitivity_at_95_specificity"]
+    for column, name in enumerate(scorer.classes):
+        yes, no = scores[labels[:, column] == 1, column], scores[labels[:, column] == 0, column]
+        allowed = [cut for cut in (*scores[:, column], 1.1) if (no < cut).mean() >= 0.95]
+        assert found["per_class"][name]["mean"] == pytest.approx(max((yes >= cut).mean() for cut in allowed))
+
+
+def test_sensitivity_at_95_specificity_wants_positives_and_negatives() -> None:
+    scorer, rows = multilabel_rows(np.array([[1, 0, 1], [1, 0, 0]]), np.array([[0.9, 0.2, 0.8], [0.8, 0.1, 0.3]]))
+    found = scorer.summarize(rows)["sensitivity_at_95_specificity"]["per_class"]
+    reasons = [entry.get("reason") for entry in found.values()]
+    assert reasons == ["every case has it", "no case has it", None]

@@ -12,7 +12,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-LEAVES = sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
+KINDS = ("segmentation", "classification")  # leaves of other tasks are tried beside their scorers
+LEAVES = [
+    path
+    for path in sorted((Path(__file__).parents[2] / "conf" / "metrics").glob("*.yaml"))
+    if path.stem.startswith(KINDS) and path.stem != "classification_ordinal"  # whose scores are K - 1 answers
+]
 
 
 def batch_of(target: str) -> tuple[Tensor, Tensor, int]:
@@ -20,7 +25,7 @@ def batch_of(target: str) -> tuple[Tensor, Tensor, int]:
     scores = torch.rand(4, 3, generator=torch.Generator().manual_seed(0))
     if target == "mask":
         return scores[..., None, None].expand(4, 3, 5, 5), torch.zeros(4, 1, 5, 5, dtype=torch.uint8), 3
-    if target == "index":
+    if target in ("index", "ordinal"):
         return scores.softmax(1), torch.tensor([0, 1, 1, 0]), 3
     if target == "binary":
         return scores[:, :1], torch.zeros(4, 1, dtype=torch.int), 1

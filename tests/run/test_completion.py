@@ -22,12 +22,12 @@ from medexp.run.completion import SCRIPTS, VERBS, candidates, script
         (["completion", ""], ["bash", "zsh", "fish"]),
         (["train", "mod"], ["mode=", "model="]),
         (["train", "se"], ["seed="]),
-        (["check", "model=dyn"], ["model=dynunet", "model=dynunet_wide"]),
+        (["check", "model=resnet"], ["model=resnet18", "model=resnet18_narrow", "model=resnet50"]),
         (
             ["train", "experiment=segmentation/hip"],
             ["experiment=segmentation/hippocampus", "experiment=segmentation/hippocampus_long"],
         ),
-        (["train", "model=unet,dyn"], ["model=unet,dynunet", "model=unet,dynunet_wide"]),
+        (["train", "model=unet,seg"], ["model=unet,segresnet"]),
         (["train", "model=zzz"], []),
         (["train", "nosuchgroup="], []),
         (["evaluate", "out"], []),
@@ -64,8 +64,8 @@ def test_each_shell_can_read_its_script(shell: str, tmp_path: Path) -> None:
     [
         ("medexp tra", ["train"]),
         ("medexp train optimizer=ada", ["adagrad", "adam", "adamw"]),
-        ("medexp train seed=1 model=unet,dyn", ["unet,dynunet", "unet,dynunet_wide"]),
-        ("medexp train -m experiment=segmentation/phantom_", ["segmentation/phantom_2d"]),
+        ("medexp train seed=1 model=unet,seg", ["unet,segresnet"]),
+        ("medexp train -m experiment=segmentation/sp", ["segmentation/spleen"]),
         ("medexp list los", ["loss"]),
     ],
 )

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from compared import same
+from forks import Command
 
 from medexp.errors import UserError
 from medexp.run import folder
@@ -118,46 +120,49 @@ def test_resuming_what_is_no_run_or_has_no_checkpoint_is_said(half: Path, tmp_pa
         start([f"resume={run}"])
 
 
-def interrupted(words: list[str], ready: Path) -> tuple[int, str, str]:
-    """Exit code and output of `medexp words` that gets Ctrl-C once the file `ready` is there."""
+def written(run: Path) -> int:
+    path = run / folder.LAST
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+def signalled(words: list[str], run: Path, signum: int) -> tuple[int, list[str], str]:
+    """Exit code, lines of the error stream and output of a real `medexp train WORDS` that gets a signal in its training."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "medexp", *words]
+    command = [sys.executable, "-m", "medexp", "train", *words]
     pipe: Any = subprocess.PIPE
+    before = written(run)
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment) as job:
-        for _ in range(600):
-            if ready.is_file() or job.poll() is not None:
-                break
-            time.sleep(0.1)
-        time.sleep(0.3)
-        job.send_signal(signal.SIGINT)
+        while written(run) == before and job.poll() is None:
+            time.sleep(0.005)
+        job.send_signal(signum)
         out, err = job.communicate(timeout=60)
-    return job.returncode, out, err
+    return job.returncode, err.strip().splitlines(), out
 
 
-def test_ctrl_c_says_how_to_go_on_and_that_works(unbroken: Path, tiny: list[str], tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    options = ["scheduler=constant", "model.dropout=0.2", "trainer.max_epochs=9999", f"run_dir={run}"]
-    code, out, err = interrupted(["train", *tiny, *options], run / "checkpoints/last.ckpt")
-    assert code == 130
-    assert f"medexp train resume={run}" in out
-    assert "Traceback" not in err
-    assert len(err.strip().splitlines()) == 1
-    done = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["epoch"] + 1
-    assert done >= 1
-    start([f"resume={run}", f"trainer.max_epochs={done + 2}"])
-    table = metrics(run)
-    assert list(table.index) == list(range(done + 2))
-    count = min(len(table), 4)
-    shown = ["val/loss", "val/dice", "lr"]
-    pd.testing.assert_frame_equal(table[shown][:count], metrics(unbroken)[shown][:count])
+def test_real_commands_that_are_killed_or_asked_to_stop_go_on_bit_by_bit(tiny: list[str], tmp_path: Path) -> None:
+    steps = ["dataset.batch_size=2", "callbacks.checkpoint.every_n_train_steps=1", "trainer.max_epochs=15"]
+    words, run = [*tiny, *steps, "model.dropout=0.2"], tmp_path / "run"
+    assert signalled([*words, f"run_dir={run}"], run, signal.SIGKILL)[:2] == (-signal.SIGKILL, [])
+    for signum, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        ended, said, out = signalled([f"resume={run}"], run, signum)
+        go_on = f"stopped by {signum.name}; go on with: medexp train resume={run}"
+        assert (ended, said) == (code, [f"medexp: {go_on}"])
+        assert go_on in out
+    start([f"resume={run}"])
+    start([*words, f"run_dir={tmp_path / 'unbroken'}"])
+    same(run, tmp_path / "unbroken")
 
 
 def test_ctrl_c_in_a_sweep_is_in_its_table(tiny: list[str], tmp_path: Path) -> None:
     options = ["-m", *tiny, "trainer.max_epochs=9999", "optimizer.lr=0.001,0.0001", f"run_dir={tmp_path / 'sweep'}"]
     first = tmp_path / "sweep/000_optimizer.lr=0.001"
-    code, _, err = interrupted(["train", *options], first / "checkpoints/last.ckpt")
-    assert code == 130
-    assert "Traceback" not in err
+    command = Command("train", *options)
+    while not written(first) and command.running():
+        time.sleep(0.005)
+    os.kill(command.process.pid, signal.SIGINT)
+    done = command.done()
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
     table = pd.read_csv(tmp_path / "sweep/sweep.csv")
     assert table["state"].tolist() == ["interrupted", "waiting"]
     assert f"resume={first}" in table["reason"][0]
@@ -170,6 +175,7 @@ def test_a_refused_resume_leaves_the_config_as_it_was(trained: dict[str, Any]) -
         "model.channels=[4,16]": "holds another network",
         "trainer.max_epochs=1": "has done 2; give a larger number",
         "optimizer=sgd": "a group cannot be exchanged",
+        "init.weights=elsewhere": "goes on from weights of its own",
         "run_dir=elsewhere": "stays in its folder",
     }
     for override, reason in refusals.items():

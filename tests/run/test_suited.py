@@ -17,6 +17,7 @@ SIMPLE = ["model=resnet18", "inferer=simple"]
         (["dataset=medmnist/chestmnist"], ["task=classification_multilabel", "loss=bce", *SIMPLE]),
         (["dataset=bccd"], ["task=classification_multilabel", "loss=bce", *SIMPLE]),
         (["dataset=mednist", "model=simple_cnn", "loss=focal"], ["task=classification", "inferer=simple"]),
+        (["dataset=bccd_boxes"], ["task=detection", "loss=center_heatmap"]),
         (["dataset=msd_spleen"], []),
         (["dataset=mednist", "task=classification"], ["loss=cross_entropy", *SIMPLE]),
         (["dataset=bccd", "task=classification_multilabel", "loss=focal", "model=simple_cnn"], ["inferer=simple"]),
@@ -29,4 +30,4 @@ def test_what_is_not_named_is_added(words: list[str], more: list[str]) -> None:
     assert found[: len(words)] == words
     assert sorted(found[len(words) :]) == sorted(more)
     if more:
-        assert plan(found)["dataset"]["provides"] == "class"
+        assert plan(found)["dataset"]["provides"] == ("boxes" if "task=detection" in more else "class")

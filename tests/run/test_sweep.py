@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from forks import warm
 from omegaconf import OmegaConf
 
 from medexp.cli import main
@@ -21,7 +22,7 @@ def grid(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[int
     """Exit code and folder of a sweep of 2 x 2 jobs, of which two are refused by the check and one fails on its way."""
     root = tmp_path_factory.mktemp("runs") / "sweep"
     varied = ["model.channels=[4,8],[4,8,16]", "dataset.split.val=0.15,0.95"]  # 3 levels need 2 strides
-    return sweep([*tiny, ONE, *varied, f"run_dir={root}"]), root
+    return warm("train", "-m", *tiny, ONE, *varied, f"run_dir={root}").returncode, root
 
 
 @pytest.fixture

@@ -18,12 +18,30 @@ from torchmetrics.classification import BinaryAccuracy, MulticlassAccuracy, Mult
 
 from medexp.data.cases import collate
 from medexp.losses.binary_cross_entropy import BinaryCrossEntropy
+from medexp.losses.center_heatmap import CenterHeatmap
+from medexp.losses.cox import Cox
 from medexp.losses.cross_entropy import CrossEntropy
+from medexp.losses.discrete_hazards import DiscreteHazards as DiscreteLikelihood
+from medexp.losses.distance import MeanSquaredError
+from medexp.metrics.average_precision import BoxAveragePrecision
 from medexp.metrics.dice import CaseDice
+from medexp.metrics.forecast import unpack
+from medexp.metrics.heads import OfHead
+from medexp.metrics.ordinal import QuadraticKappa
+from medexp.metrics.regression import R2
+from medexp.metrics.survival import CIndex
+from medexp.models.hazards import DiscreteHazards, ProportionalHazards
+from medexp.models.heads import PooledHeads
 from medexp.models.simple_cnn import SimpleCNN
 from medexp.tasks.base import Task
 from medexp.tasks.classification import Classification
+from medexp.tasks.detection import Detection
+from medexp.tasks.instances import Instances
+from medexp.tasks.multitask import MultiTask
+from medexp.tasks.ordinal import Ordinal
+from medexp.tasks.regression import Regression
 from medexp.tasks.segmentation import Segmentation
+from medexp.tasks.survival import Survival
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*does not have many workers", "ignore:.*tensorboardX", "ignore:.*LeafSpec"
@@ -64,12 +82,62 @@ def classification(target: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def detection(kind: type[Task]) -> dict[str, Any]:
+    if kind is Instances:
+        return {**segmentation(unet), "kind": Instances}
+    net = UNet(2, 1, 5, channels=(4, 8), strides=(2,), norm="batch", dropout=0.5)
+    metrics = {"map": BoxAveragePrecision(num_classes=1)}
+    own = {"size": 5.0, "least": 0.001}
+    return {"kind": Detection, "net": net, "loss": CenterHeatmap(), "metrics": metrics, "out_channels": 5, **own}
+
+
+def survival(intervals: int) -> dict[str, Any]:
+    own = {"head": ProportionalHazards() if intervals == 1 else DiscreteHazards(intervals), "horizons": [1.0, 2.0]}
+    loss, metrics = Cox() if intervals == 1 else DiscreteLikelihood(), {"cindex": CIndex()}
+    return {
+        "kind": Survival, "net": cnn(intervals), "loss": loss, "metrics": metrics, "out_channels": intervals, **own
+    }  # fmt: skip
+
+
+def regression() -> dict[str, Any]:
+    metrics = {"r2": R2()}
+    return {"kind": Regression, "net": cnn(2), "loss": MeanSquaredError(), "metrics": metrics, "out_channels": 2}
+
+
+def ordinal(coral: bool) -> dict[str, Any]:
+    own = {"metrics": {"kappa": QuadraticKappa(3)}, "out_channels": 2, "coral": coral}
+    return {"kind": Ordinal, "net": cnn(2), "loss": BinaryCrossEntropy(), **own}
+
+
+def multitask() -> dict[str, Any]:
+    targets = {"volume": "ml", "presence": ["healthy", "lesion"]}
+    metrics = {"dice": OfHead("map", CaseDice(num_classes=3))}
+    own = {"net": PooledHeads(unet(), 2, 1, targets, dropout=0.5), "targets": targets, "uncertainty": True}
+    return {**segmentation(unet), **own, "kind": MultiTask, "metrics": metrics}
+
+
+def a_box(index: int) -> dict[str, Tensor]:
+    """An object, or none."""
+    return {"boxes": torch.tensor([[2.0, 3, 8, 7]])[: index % 2], "box_classes": torch.zeros(index % 2)}
+
+
 CASES: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[int], dict[str, Tensor]]]] = {
     "segmentation": (partial(segmentation, unet), lambda i: {"label": torch.randint(0, 3, (1, *SIZE)).byte()}),
     "deep supervision": (partial(segmentation, dynunet), lambda i: {"label": torch.randint(0, 3, (1, *SIZE)).byte()}),
     "index": (partial(classification, "index"), lambda i: {"target": torch.tensor([i % 3])}),
     "binary": (partial(classification, "binary"), lambda i: {"target": torch.tensor([float(i % 2)])}),
     "multilabel": (partial(classification, "multilabel"), lambda i: {"target": torch.eye(3)[i % 3]}),
+    "boxes": (partial(detection, Detection), a_box),
+    "cox": (partial(survival, 1), lambda i: {"target": torch.tensor([i + 1.0, float(i != 1)])}),
+    "hazards": (partial(survival, 3), lambda i: {"target": torch.tensor([i / 4, float(i != 1)])}),
+    "value": (regression, lambda i: {"target": torch.tensor([i - 1.5, 3.0 * i])}),
+    "ordinal": (partial(ordinal, False), lambda i: {"target": torch.tensor([i % 3])}),
+    "coral": (partial(ordinal, True), lambda i: {"target": torch.tensor([i % 3])}),
+    "multitask": (
+        multitask,
+        lambda i: {"label": torch.randint(0, 3, (1, *SIZE)).byte(), "target": torch.tensor([i - 1.5, float(i % 2)])},
+    ),
+    "instances": (partial(detection, Instances), lambda i: {"label": torch.randint(0, 3, (1, *SIZE)).byte()}),
 }
 
 
@@ -117,6 +185,30 @@ def test_predictions_are_probabilities(make: Make, options: Any, items: Any) -> 
     task = make(**options()).eval()
     with torch.no_grad():
         found = task.predict_step(collate(items), 0)
+    if isinstance(task, Detection | Instances):
+        assert found.shape[::2] == (4, 6)  # objects: boxes, score, class
+        assert ((found[..., 4] >= 0) & (found[..., 4] <= 1)).all()
+        return
+    if isinstance(task, Survival):
+        forecast = unpack(found[0].numpy())
+        assert ((forecast.survival >= 0) & (forecast.survival <= 1)).all()
+        return
+    if isinstance(task, Regression):
+        assert found.shape == (
+            4,
+            2,
+            2,
+        )  # beside each value that of the mean predictor, which has seen no training split
+        assert (found[:, 1] == 0).all()
+        return
+    if isinstance(task, MultiTask):  # a value and the mean predictor's, and a probability
+        assert found.shape == (4, 3 + 3, *SIZE)
+        torch.testing.assert_close(found[:, :3].sum(dim=1), torch.ones(4, *SIZE))
+        return
+    if isinstance(task, Ordinal):  # K - 1 outputs, K grades
+        assert found.shape == (4, 3)
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(4))
+        return
     spatial = SIZE if isinstance(task, Segmentation) else ()
     assert found.shape == (4, task.out_channels, *spatial)
     assert found.dtype == torch.float32

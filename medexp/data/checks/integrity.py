@@ -184,7 +184,7 @@ def repeated(split: Split, facts: Mapping[str, CaseFacts]) -> list[str]:
 
 def classes_of(record: Record, facts: CaseFacts, classes: Sequence[str], target: str) -> set[int]:
     """Indices of the classes that a case has (beside the background of a label map); empty where it has a fault."""
-    if target == "mask":
+    if KINDS[target].label_map:
         return {value for value in facts.classes if 0 < value < len(classes)}
     if not KINDS[target].of_classes:
         return set()
@@ -192,6 +192,8 @@ def classes_of(record: Record, facts: CaseFacts, classes: Sequence[str], target:
         encoded = encode(record, classes, target)
     except UserError:
         return set()
+    if target == "boxes":
+        return set(encoded[:, -1].int().tolist()) if len(encoded) else set()
     return set(encoded.nonzero().flatten().tolist()) if target == "multilabel" else {int(encoded.item())}
 
 
@@ -202,7 +204,7 @@ def class_counts(
     by_case = {record.case_id: record for record in records}
     if not KINDS[target].of_classes:
         return {}
-    table = {str(name): dict.fromkeys(split, 0) for name in classes[1 if target == "mask" else 0 :]}
+    table = {str(name): dict.fromkeys(split, 0) for name in classes[1 if KINDS[target].label_map else 0 :]}
     for part, cases in split.items():
         for case in filter(facts.__contains__, cases):
             for index in classes_of(by_case[case], facts[case], classes, target):

@@ -19,13 +19,7 @@ def read_objects(folder: Path, wanted: Wanted) -> Scan:
     Raises Unreadable naming every mask that cannot be read, has another size than the first, marks nothing or has
     values besides 0 and one other.
     """
-    names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.name.lower().endswith((*PICTURES, *TIFF)) and not path.name.startswith(".")
-    )
-    if not names:
-        raise Unreadable("holds no masks (one picture an object is expected); copy it again or leave the case out")
+    names = _names(folder)
     union: Array | None = None
     problems = []
     for name in names:
@@ -40,6 +34,30 @@ def read_objects(folder: Path, wanted: Wanted) -> Scan:
         more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise Unreadable(f"{len(problems)} of {len(names)} masks cannot be used: {'; '.join(problems[:SHOWN])}{more}")
     return Scan(union.astype(np.uint8), np.eye(4), (1.0,) * (union.ndim - 1))
+
+
+def object_edges(folder: Path, wanted: Wanted) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """The box of each mask of a folder, in the order of their names: first voxel along each axis, and the one after the
+    last. Raises Unreadable."""
+    found = []
+    for name in _names(folder):
+        try:
+            places = np.nonzero(_mask(folder / name, wanted)[0])
+        except Unreadable as error:
+            raise Unreadable(f"{name} {error}") from None
+        found.append((tuple(float(each.min()) for each in places), tuple(float(each.max() + 1) for each in places)))
+    return found
+
+
+def _names(folder: Path) -> list[str]:
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name.lower().endswith((*PICTURES, *TIFF)) and not path.name.startswith(".")
+    )
+    if not names:
+        raise Unreadable("holds no masks (one picture an object is expected); copy it again or leave the case out")
+    return names
 
 
 def _mask(path: Path, wanted: Wanted) -> Array:

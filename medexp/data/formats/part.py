@@ -17,13 +17,16 @@ def slice_axis(affine: np.ndarray, plane: str) -> int:
 
 
 def cut_slice(scan: Scan, part: Slice) -> Scan:
-    """(C, *spatial 3D) to (C, rows, columns); spacing and affine keep the two axes that are left. Raises Unreadable."""
+    """(C, *spatial 3D) to (C, rows, columns), of each channel first to last neighbour; spacing and affine keep the two
+    axes that are left. Raises Unreadable."""
     axis = slice_axis(scan.affine, part.plane)
     count = scan.array.shape[axis + 1]
     if not 0 <= part.index < count:
         raise Unreadable(f"has {count} {part.plane} slices; there is no number {part.index}")
     left = [other for other in range(3) if other != axis]
-    array = np.ascontiguousarray(np.take(scan.array, part.index, axis=axis + 1))
+    wanted = np.arange(part.index - part.neighbours, part.index + part.neighbours + 1).clip(0, count - 1)
+    array = np.moveaxis(np.take(scan.array, wanted, axis=axis + 1), axis + 1, 1)  # (C, slices, rows, columns)
+    array = np.ascontiguousarray(array.reshape(-1, *array.shape[2:]))
     spacing = tuple(scan.spacing[other] for other in left)
     return Scan(array, np.diag([*spacing, 1.0, 1.0]), spacing, scan.missing)
 

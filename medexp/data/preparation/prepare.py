@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from math import isfinite
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +14,15 @@ from torch import Tensor
 
 from medexp.data.formats.scan import Array, Scan
 from medexp.data.images import read_image, read_label, read_region
+from medexp.data.preparation.frames import on_one_scale, read_frames
 from medexp.data.preparation.identity import identity
+from medexp.data.preparation.label_values import check_label_values, class_indices, unlisted
 from medexp.data.preparation.source_grid import Box, Grid, Parts, Way, nonzero_box
 from medexp.data.records import Record
 from medexp.errors import UserError
 
 __all__ = ["Grid", "Preparation", "Prepared"]
 PAIRS = ("LR", "PA", "IS")  # ends of the three axes
-TABLE = 2**16  # label values that lie this close together are looked up in a table
-CHUNK = 2**20  # voxels looked up in one go
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class Preparation:
     """What is done once to every case, before any patch is cut. Raises UserError for values that fit no case.
 
     orientation: axis codes ("RAS") of volumes, or None to keep the file's axes; images in 2D keep theirs. spacing: mm a
-    voxel, or None to keep the scan's. image_size: voxels to resize to (classification), or None. normalize: a MONAI
-    array transform on (C, *spatial).
+    voxel, or None to keep the scan's. image_size: voxels to resize to (classification), or None; without `resize` images
+    are padded with their edge or cut to it around the middle, which keeps volumes. normalize: a MONAI array transform on
+    (C, *spatial).
 
     crop_foreground: cuts off what is zero in every channel all around, after orientation (nnU-Net's nonzero crop). What
     a label map holds there is not trained on, and comes back as background.
@@ -55,6 +57,8 @@ class Preparation:
     width / 2 becomes 1, what lies beyond is clipped. After resampling, because what lies between two voxels is a mean of
     their HU and not of what a window has left of them; before `normalize`.
     label_values: for each class the value, or values, that stand for it in the label files; None where they are indices.
+    hidden: for studies of several frames (T * C, *spatial), None for still images: how many at the end are to be predicted.
+    neighbours: slices on either side that are channels of a slice.
 
     A channel that a case lacks is zero once all is done. `normalize` meets a copy of another channel in its place, so
     that it finds as many channels as ever and no constant one; or, where it says `channel_wise=False` (its statistics
@@ -71,6 +75,9 @@ class Preparation:
     windows: Sequence[Sequence[float]] | None = None
     crop_foreground: bool = False
     label_values: Sequence[int | Sequence[int]] | None = None
+    hidden: int | None = None
+    neighbours: int = 0
+    resize: bool = True
 
     def __post_init__(self) -> None:
         codes = self.orientation
@@ -84,12 +91,12 @@ class Preparation:
         if self.windows is not None:
             _check_windows(self.windows, self.in_channels)
         if self.label_values is not None:
-            _check_label_values(self._values)
+            check_label_values(self._values)
 
     @property
     def file_channels(self) -> int:
         """Channels of the image files of a case, taken together."""
-        return self.in_channels if self.windows is None else 1
+        return self.in_channels // (2 * self.neighbours + 1) if self.windows is None else 1
 
     @property
     def _values(self) -> list[list[int]]:
@@ -102,11 +109,14 @@ class Preparation:
         size = self.image_size and [int(voxels) for voxels in self.image_size]
         windows = self.windows and [[float(number) for number in window] for window in self.windows]
         grid = [self.spatial_dims, self.in_channels, self.orientation, spacing, size, bool(self.crop_foreground)]
-        return identity([grid, windows, self._values]) + identity(self.normalize, "dataset.normalize")
+        hidden: list[Any] = [] if self.hidden is None else [self.hidden]
+        hidden += [] if self.resize else ["padded"]
+        return identity([grid, windows, self._values, *hidden]) + identity(self.normalize, "dataset.normalize")
 
     def read(self, record: Record, with_label: bool) -> tuple[Scan, Scan | None]:
         """The files of a case: the image as it is, the label map as class indices. Raises UserError where one cannot be read."""
-        image = read_image(record, spatial_dims=self.spatial_dims, channels=self.file_channels)
+        read = read_image if self.hidden is None else read_frames
+        image = read(record, spatial_dims=self.spatial_dims, channels=self.file_channels)
         return image, self.read_label(record) if with_label else None
 
     def read_label(self, record: Record) -> Scan:
@@ -119,9 +129,9 @@ class Preparation:
                 raise UserError(f"case {record.case_id}: {record.region}: {what}; resample one onto the other")
             array = np.where(region, array, array.dtype.type(values[0][0] if values else 0))
         if values:
-            classes = _class_indices(array, values)
+            classes = class_indices(array, values)
             if classes.max(initial=0) == len(values):
-                raise UserError(_unlisted(record, array[classes == len(values)], values))
+                raise UserError(unlisted(record, array[classes == len(values)], values))
             array = classes
         return replace(label, array=array)
 
@@ -151,10 +161,13 @@ class Preparation:
         return Prepared(plain.contiguous(), mask, way.affine, source, way.box, missing)
 
     def _way(self, source: Grid, box: Box | None = None) -> Way:
-        return Way(source, self.orientation if self.spatial_dims == 3 else None, box, self.spacing, self.image_size)
+        orientation = self.orientation if self.spatial_dims == 3 else None
+        return Way(source, orientation, box, self.spacing, self.image_size, self.resize)
 
     def _normalized(self, plain: Tensor, there: list[int], missing: tuple[int, ...]) -> Tensor:
         """All channels (C, *spatial), of those that are there."""
+        if self.hidden is not None:
+            return on_one_scale(plain, self.in_channels, self.hidden, self.normalize)
         count, apart = len(there) + len(missing), getattr(self.normalize, "channel_wise", None) is False
         if missing and not apart:
             plain = plain[[there.index(channel) if channel in there else 0 for channel in range(count)]]
@@ -178,6 +191,39 @@ class Preparation:
         """
         return self._way(prepared.source, prepared.box).back(probabilities)
 
+    def chances_on_source(self, probabilities: Tensor, prepared: Prepared) -> Tensor:
+        """(K, *source shape) of probabilities (K, *spatial) on the prepared grid, which add up to 1: background outside of the
+        box that the case was cropped to."""
+        made = self._way(prepared.source, prepared.box).image_back(probabilities.numpy())
+        made[0] += 1 - made.sum(axis=0)
+        return torch.from_numpy(made)
+
+    def image_on_source(self, image: Tensor, prepared: Prepared, record: Record) -> Array:
+        """(C, *source shape), in the units of the source, of an image (C, *spatial) on the prepared grid.
+
+        The normalisation is undone by the line that leads from the prepared image back to the source: exactly where it is
+        linear, as z-scores are. 0 outside of the box that the case was cropped to. Raises UserError.
+        """
+        way = self._way(prepared.source, prepared.box)
+        made, known = (way.image_back(values.numpy()) for values in (image, prepared.image))
+        source = self.read(record, with_label=False)[0].array
+        inside = way.image_back(np.ones((1, *prepared.image.shape[1:]), np.float32))[0] > 0
+        for channel, values in enumerate(made):
+            like = min(channel, len(source) - 1)
+            values[inside] = _line(known[like][inside], np.asarray(source[like], np.float32)[inside], values[inside])
+        return made
+
+
+def _line(known: Array, source: Array, values: Array) -> Array:
+    """`values` along the line that leads best from `known` to `source`."""
+    spread = float(known.std(dtype=np.float64))
+    slope = (
+        float(np.mean((known - known.mean()) * (source - source.mean()), dtype=np.float64)) / spread**2
+        if spread
+        else 0.0
+    )
+    return np.asarray((values - known.mean(dtype=np.float64)) * slope + source.mean(dtype=np.float64), np.float32)
+
 
 def _check_windows(windows: Sequence[Sequence[float]], in_channels: int) -> None:
     for window in windows:
@@ -187,48 +233,6 @@ def _check_windows(windows: Sequence[Sequence[float]], in_channels: int) -> None
     if len(windows) != in_channels:
         seen = f"{len(windows)} windows make {len(windows)} channels, dataset.in_channels is {in_channels}"
         raise UserError(f"dataset.windows: {seen}; set dataset.in_channels={len(windows)}")
-
-
-def _check_label_values(values: list[list[int]]) -> None:
-    together = [value for entry in values for value in entry]
-    odd = [value for value in together if not isinstance(value, int) or isinstance(value, bool)]
-    if odd or not all(values) or not values:
-        seen = f"{odd[0]!r} is no whole number" if odd else "a class has no value"
-        raise UserError(
-            f"dataset.label_values: {seen}; give each class a value of the label files, or a list of values"
-        )
-    twice = sorted({value for value in together if together.count(value) > 1})
-    if twice:
-        raise UserError(f"dataset.label_values: {', '.join(map(str, twice))} stand for several classes; name each once")
-
-
-def _class_indices(array: Array, values: list[list[int]]) -> Array:
-    """For each voxel the index of the list that holds its value; len(values) where none does. uint8 where that fits."""
-    pairs = sorted((value, index) for index, entry in enumerate(values) for value in entry)
-    known, classes = np.array([value for value, _ in pairs]), np.array([index for _, index in pairs])
-    low, high = int(known[0]), int(known[-1])
-    table = np.full(high - low + 3, len(values)) if high - low < TABLE else None  # its ends are for what lies beyond
-    if table is not None:
-        table[known - low + 1] = classes
-    made = np.empty(array.size, dtype=np.uint8 if len(values) < 256 else np.int32)
-    for start in range(0, array.size, CHUNK):
-        part = array.reshape(-1)[start : start + CHUNK].astype(np.int64)
-        if table is not None:
-            made[start : start + CHUNK] = table[part.clip(low - 1, high + 1) - (low - 1)]
-        else:
-            place = np.searchsorted(known, part).clip(max=len(known) - 1)
-            made[start : start + CHUNK] = np.where(known[place] == part, classes[place], len(values))
-    return made.reshape(array.shape)
-
-
-def _unlisted(record: Record, outside: Array, values: list[list[int]]) -> str:
-    """What to say of voxels whose values stand for no class."""
-    pairs = list(zip(*map(np.ndarray.tolist, np.unique(outside, return_counts=True)), strict=True))
-    listed = ", ".join(f"{value} ({count} voxels)" for value, count in pairs[:5])
-    listed += f" and {len(pairs) - 5} more" if len(pairs) > 5 else ""
-    allowed = ", ".join(str(value) for entry in values for value in entry)
-    what = f"label values {listed} are outside of {allowed} (dataset.label_values); list them or mend the file"
-    return f"case {record.case_id}: {record.label}: {what}"
 
 
 def _windowed(values: Array, windows: Sequence[Sequence[float]]) -> Array:

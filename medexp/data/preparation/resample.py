@@ -80,6 +80,11 @@ def size_axes(shape: Sequence[int], size: Sequence[int]) -> tuple[Axis, ...]:
     return tuple(Axis(n, m, n / m, (n / m - 1) / 2) for n, m in zip(shape, size, strict=True))
 
 
+def shift_axes(shape: Sequence[int], size: Sequence[int]) -> tuple[Axis, ...]:
+    """Axes from one number of voxels to another with the same middle and voxels as large: padded or cut."""
+    return tuple(Axis(n, m, 1.0, (n - m) // 2) for n, m in zip(shape, size, strict=True))
+
+
 @dataclass(frozen=True)
 class Taps:
     """Linear interpolation along one axis: new voxel j is (1 - weight[j]) of old voxel lower[j] and weight[j] of the next.

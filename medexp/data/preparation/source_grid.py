@@ -21,6 +21,7 @@ from medexp.data.preparation.resample import (
     resample_nearest,
     resize_linear,
     resize_nearest,
+    shift_axes,
     size_axes,
     spacing_axes,
 )
@@ -45,6 +46,7 @@ class Way:
 
     orientation: axis codes of volumes, None to keep the axes (as 2D images do). box: what is kept of the turned grid, in
     its voxels. spacing: mm a voxel, size: voxels; None to keep them. An oblique grid stays as oblique as it is.
+    resize: whether `size` is reached by resampling, or by padding and cutting around the middle.
     """
 
     source: Grid
@@ -52,6 +54,7 @@ class Way:
     box: Box | None = None
     spacing: Sequence[float] | None = None
     size: Sequence[int] | None = None
+    resize: bool = True
 
     def view(self, array: Array) -> Array:
         """(C, *spatial) of the source, turned and cut: a view."""
@@ -64,11 +67,15 @@ class Way:
     def image(self, array: Array) -> Array:
         """(C, *spatial) of the source, float32 on the prepared grid; it may share memory with `array`."""
         values = resample_linear(self.view(array), self._steps[0])
+        if not self.resize:
+            return resample_nearest(values, self._steps[1])
         return values if self.size is None else resize_linear(values, self.size)
 
     def label(self, array: Array) -> Array:
         """(C, *spatial) of the source, in its own type on the prepared grid; it may share memory with `array`."""
         values = resample_nearest(self.view(array), self._steps[0])
+        if not self.resize:
+            return resample_nearest(values, self._steps[1])
         return values if self.size is None else resize_nearest(values, self.size)
 
     @property
@@ -92,7 +99,22 @@ class Way:
                 labels = np.zeros(self.source.shape, dtype=np.uint8 if len(slab.values) <= 256 else np.uint16)
             _write_classes(slab, taps, self.view(labels[None])[0])
         assert labels is not None
+        if not self.resize:
+            self._cut_off(self.view(labels[None])[0])
         return labels
+
+    def _cut_off(self, labels: Array) -> None:
+        """Background where the turned scan reaches beyond the prepared grid, which says nothing of it."""
+        for index, axis in enumerate(axis.back() for axis in self._axes):
+            places = axis.scale * np.arange(axis.new) + axis.offset
+            np.moveaxis(labels, index, 0)[(places < -0.5) | (places > axis.old - 0.5)] = 0
+
+    def image_back(self, values: Array) -> Array:
+        """(C, *source shape) of values (C, *spatial) on the prepared grid, interpolated linearly; 0 outside of the box."""
+        made = np.zeros((len(values), *self.source.shape), np.float32)
+        taps = [None if axis.same else Taps.of(axis) for axis in (axis.back() for axis in self._axes)]
+        self.view(made)[...] = interpolate(np.asarray(values, np.float32), taps)
+        return made
 
     @cached_property
     def _turn(self) -> Array | None:
@@ -111,7 +133,7 @@ class Way:
         spacing = [self.source.spacing[axis] for axis in order]
         spaced = spacing_axes(shape, spacing, self.spacing or spacing)
         reached = [axis.new for axis in spaced]
-        return spaced, size_axes(reached, self.size or reached)
+        return spaced, (size_axes if self.resize else shift_axes)(reached, self.size or reached)
 
     @cached_property
     def _axes(self) -> list[Axis]:

@@ -79,12 +79,13 @@ def records(
     entities: Mapping[str, str | int | None] | None = None,
     allow_missing: bool = False,
     allow_unlabelled: bool = False,
+    covariates: Sequence[str] = (),
 ) -> list[Record]:
     """A record a session (or subject without sessions); the patient is the participant.
 
     suffix: what an image's name ends in ("T1w"), or a list, one a channel. datatype: folder ("anat"); None: any.
     label: folder with the label maps ("derivatives/labels"), whose names end in `label_suffix`.
-    target: column of participants.tsv. entities: {"run": 1, "acq": None} chooses among several files (None: without).
+    target, covariates: columns of participants.tsv. entities: {"run": 1, "acq": None} chooses among several files (None: without).
     allow_missing: sessions may lack channels; those that lack all are left out. allow_unlabelled: sessions without a
     label map or target are left out. What is left out is said in the log; without these options it is a fault.
     """
@@ -112,6 +113,8 @@ def records(
         found.append(Record(session.case_id, images, masks[0] if masks else None, patient_id=session.subject))
     if target is not None:
         found = _with_targets(found, root / "participants.tsv", target, allow_unlabelled, findings)
+    if covariates:
+        found = _with_covariates(found, root / "participants.tsv", covariates)
     if findings.problems:
         raise Faults(f"{len(findings.problems)} faults in {root}", findings.problems)
     for what, cases in findings.left_out.items():
@@ -174,17 +177,25 @@ def _with_targets(
     return targeted
 
 
-def _participants(path: Path, column: str) -> dict[str, str]:
+def _with_covariates(found: list[Record], path: Path, columns: Sequence[str]) -> list[Record]:
+    each = {column: _participants(path, column, "dataset.covariates") for column in columns}
+    return [
+        replace(record, covariates={column: rows.get(record.patient_id) for column, rows in each.items()})
+        for record in found
+    ]
+
+
+def _participants(path: Path, column: str, asked: str = "dataset.source.target") -> dict[str, str]:
     """participant_id to the value of a column. Raises UserError."""
     if not path.is_file():
-        raise UserError(f"dataset.source.target: {path}: no such table; it names the {column} of each participant")
+        raise UserError(f"{asked}: {path}: no such table; it names the {column} of each participant")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE) if line]
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a table ({error}); save it tab-separated in UTF-8") from None
     header, rows = [name.strip() for name in lines[0]] if lines else [], lines[1:]
-    for key, name in (("dataset.root", "participant_id"), ("dataset.source.target", column)):
+    for key, name in (("dataset.root", "participant_id"), (asked, column)):
         if name not in header:
             hint = f"{nearest(name, header)}; columns: {', '.join(header)}"
             raise UserError(f"{key}: no column '{name}' in {path}{hint}")

@@ -44,7 +44,7 @@ def records(
         raise UserError(f"dataset.source.size_mm: {list(size_mm)} is not a positive number of mm for each of 3 axes")
     if negatives is not None and negatives < 0:
         raise UserError(f"dataset.source.negatives: {negatives} is negative; give a number, or null for all")
-    scans = _scans(root, subsets)
+    scans = scans_below(root, subsets)
     if test_subset is not None and test_subset not in {number for number, _ in scans.values()}:
         known = sorted({number for number, _ in scans.values()})
         raise UserError(f"dataset.source.test_subset: {test_subset} is not one of the subsets {known}")
@@ -67,7 +67,7 @@ def records(
     return sorted_unique(found if negatives is None else _fewer(found, negatives, root), root)
 
 
-def _scans(root: Path, subsets: Sequence[int] | None) -> dict[str, tuple[int, Path]]:
+def scans_below(root: Path, subsets: Sequence[int] | None) -> dict[str, tuple[int, Path]]:
     """Subset number and header file by seriesuid. Raises Faults naming all that is not there."""
     numbers = {
         int(entry.name[6:]) for entry in root.iterdir() if re.fullmatch(r"subset\d+", entry.name) and entry.is_dir()

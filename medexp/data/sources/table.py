@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv as csv_format
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from medexp.data.records import Record
 from medexp.data.sources.folders import inside, need_folder, sorted_unique
 from medexp.errors import Faults, UserError, nearest
 
+MEASURE = "target."  # before the column of one of several measures
 PARTS = ("train", "val", "test")
 
 
@@ -23,23 +26,32 @@ def records(
     csv: str = "labels.csv",
     image: str | Sequence[str] = "image",
     label: str | None = None,
-    target: str | None = "label",
+    target: str | Sequence[str] | None = "label",
     target_separator: str | None = None,
+    time: str | None = None,
+    event: str | None = None,
     case: str | None = None,
     patient: str | None = None,
     split: str | None = None,
+    covariates: Sequence[str] = (),
 ) -> list[Record]:
     """One record a row; every option but `csv` names a column.
 
     image: the image file, or a list of columns, one a channel. label: the label map. target: the class, or several with
-    `target_separator` between them (then an empty cell is none of them).
+    `target_separator` between them (then an empty cell is none of them), or a list of columns, a measure or class each.
+    time, event: how long a patient was followed up and whether the event came (1) or the time is censored (0), in place of `target`.
     case: the case id; default the image path with "_" for "/". split: train, val, test.
+    covariates: what else is known of a case (cells may be empty).
     """
     need_folder(root)
     path = inside(root, csv, "dataset.source.csv")
-    table = _table(path)
+    table = read_table(path)
     images = [image] if isinstance(image, str) else list(image)
+    several = [] if isinstance(target, str | None) else list(target)
+    target = target if isinstance(target, str | None) else None
     used = {"label": label, "target": target, "case": case, "patient": patient, "split": split}
+    used |= {"time": time, "event": event, **{f"{MEASURE}{name}": name for name in several}}
+    _one_target(used)
     if label is not None and label == target:
         raise UserError(
             f"dataset.source.target: column '{target}' holds the label maps; set dataset.source.target=null"
@@ -48,11 +60,14 @@ def records(
         **{"image" if image == name else f"image[{i}]": name for i, name in enumerate(images)},
         **{key: name for key, name in used.items() if name},
     }
-    for key, name in columns.items():
+    for key, name in [
+        *((f"source.{key}", name) for key, name in columns.items()),
+        *(("covariates", name) for name in covariates),
+    ]:
         if name not in table.columns:
             known = [str(column) for column in table.columns]
             raise UserError(
-                f"dataset.source.{key}: no column '{name}' in {path}{nearest(name, known)}; columns: {', '.join(known)}"
+                f"dataset.{key}: no column '{name}' in {path}{nearest(name, known)}; columns: {', '.join(known)}"
             )
     empty = [
         f"row {i}: column '{name}' is empty"
@@ -63,10 +78,51 @@ def records(
     if empty:
         raise Faults(f"{len(empty)} empty cells in {path}", list(dict.fromkeys(empty)))
     found = _cases(root, path, table, images, used, target_separator)
+    if covariates:
+        rows = table[list(covariates)].to_dict("records")
+        found = [replace(one, covariates=dict(row)) for one, row in zip(found, rows, strict=True)]  # type: ignore[arg-type]
+    _some_event(found, path, event)
     return sorted_unique(found, root)
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _one_target(used: dict[str, str | None]) -> None:
+    if bool(used["time"]) != bool(used["event"]):
+        there, absent = ("time", "event") if used["time"] else ("event", "time")
+        raise UserError(f"dataset.source.{absent}: no column, but dataset.source.{there}={used[there]}; name both")
+    if used["time"] and used["target"]:
+        raise UserError(
+            f"dataset.source.target: '{used['target']}' beside time and event; set dataset.source.target=null"
+        )
+
+
+def _some_event(found: list[Record], path: Path, event: str | None) -> None:
+    if event and all(record.target[1] == 0 for record in found):
+        seen = f"all {len(found)} rows of {path} are censored"
+        raise UserError(f"dataset.source.event: {seen}; 1 marks an event: is '{event}' the right column?")
+
+
+def _follow_up(row: dict[Any, Any], number: int, used: dict[str, str | None]) -> list[str]:
+    """What is wrong with the time and the event of a row."""
+    time, event = (_number(row[used[key]]) for key in ("time", "event"))
+    problems = []
+    if not 0 <= time < math.inf:
+        problems.append(f"row {number}, column '{used['time']}': '{row[used['time']]}' is no time of 0 or more")
+    if event not in (0, 1):
+        seen = f"row {number}, column '{used['event']}': '{row[used['event']]}'"
+        problems.append(f"{seen} is neither 1 (the event came) nor 0 (censored)")
+    return problems
+
+
+def _number(cell: str) -> float:
+    """NaN where it is none."""
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV table, its rows by the number of their line, all cells texts. Raises UserError and Faults."""
     if not path.is_file():
         raise UserError(f"dataset.source.csv: {path}: no such table; set dataset.source.csv=FILE or dataset.root=PATH")
     try:
@@ -124,7 +180,7 @@ def _faults(root: Path, row: dict[Any, Any], number: int, images: list[str], use
             problems.append(str(error))
     if used["split"] and row[used["split"]] not in PARTS:
         problems.append(f"row {number}: split '{row[used['split']]}' is not one of {', '.join(PARTS)}")
-    return problems
+    return [*problems, *(_follow_up(row, number, used) if used["time"] else ())]
 
 
 def _record(
@@ -135,6 +191,10 @@ def _record(
     target: Any = cell.get("target")
     if target is not None and separator:
         target = [part.strip() for part in target.split(separator) if part.strip()]
+    if measures := {key.removeprefix(MEASURE): value for key, value in cell.items() if key.startswith(MEASURE)}:
+        target = measures
+    if "time" in cell:
+        target = [_number(cell["time"]), _number(cell["event"])]
     relative = str(row[images[0]])
     return Record(
         case_id=cell.get("case") or relative[: len(relative) - len(suffix(Path(relative)))].replace("/", "_"),

@@ -6,6 +6,7 @@ a box here is lower = (ymin - 1, xmin - 1) and upper = (ymax, xmax), just beyond
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from medexp.data.records import Box, Record
 from medexp.data.sources.folders import images_below, inside, need_folder, sorted_unique
 from medexp.errors import Faults, UserError, nearest
 
+log = logging.getLogger(__name__)
 LARGEST = 16 * 2**20  # bytes of one annotation; a thousand objects take some 300 kB
 TARGETS = ("presence", "count", "boxes")
 
@@ -30,6 +32,7 @@ def records(
     annotations: str = "Annotations",
     images: str = "JPEGImages",
     sets: str | None = "ImageSets/Main",
+    clicks: Literal["keep", "drop"] = "keep",
 ) -> list[Record]:
     """A record an annotation; its image is the one of the same name, whatever name stands in the annotation.
 
@@ -37,12 +40,16 @@ def records(
     objects of each of `classes`, or of all together ("count"), or nothing besides the boxes ("boxes").
     sets: folder of the official split (train.txt, val.txt, test.txt; trainval.txt trains where train.txt is not there),
     which must name every annotation; None, or no such folder: none.
+    clicks: what becomes of boxes of a single pixel, which are slips of the mouse: "keep" them, which is an error where the
+    case is opened, or "drop" them, which is said.
     Boxes are numbers here, no more: whether they lie within their image is found where it is opened.
     Raises Faults naming every annotation that cannot be used.
     """
     need_folder(root)
     if target not in TARGETS:
         raise UserError(f"dataset.source.target: '{target}' is not one of {', '.join(TARGETS)}")
+    if clicks not in ("keep", "drop"):
+        raise UserError(f"dataset.source.clicks: '{clicks}' is not one of keep, drop")
     folders = [inside(root, name, f"dataset.source.{key}") for key, name in _named(annotations, images)]
     for (key, _), folder in zip(_named(annotations, images), folders, strict=True):
         if not folder.is_dir():
@@ -50,10 +57,13 @@ def records(
     described = {path.stem: path for path in sorted(folders[0].glob("*.xml")) if not path.name.startswith(".")}
     parts = _parts(inside(root, sets, "dataset.source.sets"), described) if sets is not None else {}
     pictures, problems = _paired(described, images_below(folders[1]))
-    found = []
+    found, dropped = [], 0
     for name in sorted(described.keys() & pictures.keys()):
         try:
             boxes = read_boxes(described[name], classes)
+            if clicks == "drop":
+                every, boxes = len(boxes), tuple(box for box in boxes if not _click(box))
+                dropped += every - len(boxes)
         except Faults as error:
             problems += [f"case {name}: {described[name]}: {problem}" for problem in error.problems]
             continue
@@ -61,7 +71,14 @@ def records(
         found.append(Record(name, (pictures[name],), target=value, split=parts.get(name), boxes=boxes))
     if problems:
         raise Faults(f"{len(problems)} faults in the annotations of {root}", sorted(problems))
+    if dropped:
+        log.info("%s: %d boxes of a single pixel are left out (dataset.source.clicks=drop)", root.name, dropped)
     return sorted_unique(found, root)
+
+
+def _click(box: Box) -> bool:
+    """Whether a box is a single pixel."""
+    return all(upper - lower <= 1 for lower, upper in zip(box.lower, box.upper, strict=True))
 
 
 def _named(annotations: str, images: str) -> tuple[tuple[str, str], tuple[str, str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from medexp.data.records import Record
+from medexp.data.splits.few import check_few, few_of
 from medexp.data.splits.files import apply_file, torn
 from medexp.data.splits.places import assign, place
 from medexp.data.splits.strata import classes_of, rarest
@@ -36,6 +37,8 @@ def make_split(
     file: str | None = None,
     unlisted: Literal["error", "leave_out"] = "error",
     left_out: Collection[str] = (),
+    limit_train: int | None = None,
+    skip_train: int = 0,
 ) -> Split:
     """Case ids of train, val and test; no patient is in two of them. Raises UserError.
 
@@ -56,8 +59,10 @@ def make_split(
     Where the data set comes with a split of its own it is kept (every record has a part, and there are no folds); a
     part that it lacks is drawn from its training cases. file: a split file that is kept instead, see
     medexp/data/split_files.py; unlisted: what becomes of cases that it does not name; left_out: cases that were left
-    out of the data set, so that the file may still name them.
+    out of the data set, so that the file may still name them. limit_train, skip_train: a part of the training cases (see
+    medexp/data/splits/few.py); val and test stay whole.
     """
+    check_few(limit_train, skip_train)
     _check_options(records, val, test, fold, folds, file)
     if file is not None:
         records, fold = apply_file(records, Path(file), fold, unlisted, left_out), None
@@ -80,7 +85,8 @@ def make_split(
     for part in fractions if given else ():
         log.info("the given split has no %s: %d of its training cases are drawn", part, len(split[part]))
     _check_parts(split, len(_by_patient(records)), val, test)
-    return split
+    groups = {record.case_id: record.group for record in records}
+    return {**split, "train": few_of(split["train"], groups, limit_train, skip_train)}
 
 
 def _check_options(

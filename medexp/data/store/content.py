@@ -90,7 +90,8 @@ class Contents:
         ]
         part = [record.member, record.time, record.split if record.member is not None else None]
         parts = [part_of and asdict(part_of) for part_of in (record.slice, record.window)]
-        return digest_of(json.dumps([files, part, parts]))
+        frames = [] if record.frames is None else [record.frames]
+        return digest_of(json.dumps([files, part, parts, *frames]))
 
     def note(self, key: str) -> str | None:
         """What was written under a key (a hash of all that it depends on)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -80,7 +80,8 @@ class Keeper:
 
     def pack_image(self, record: Record) -> Packed:
         """A case of which nothing but the image is known. Raises UserError where it cannot be read."""
-        return pack(self.preparation.prepare(self.preparation.read(record, with_label=False)[0]))
+        whole = self.preparation if not self.preparation.hidden else replace(self.preparation, hidden=0)  # all is seen
+        return pack(whole.prepare(whole.read(record, with_label=False)[0]))
 
     def _in_memory(self, record: Record, held: set[str]) -> Kept:
         arrays, facts = self.pack(record)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from medexp.data.records import Record
-from medexp.data.targets import classes
+from medexp.data.targets import boxes, classes, series, survival, values
 
 Encode = Callable[[Record, Sequence[str]], Tensor]  # of a record and dataset.classes; raises UserError
 
@@ -15,6 +15,12 @@ ENCODERS: dict[str, Encode] = {
     "index": classes.index,
     "binary": classes.binary,
     "multilabel": classes.multilabel,
+    "next_value": series.values,
+    "boxes": boxes.boxes,
+    "survival": survival.survival,
+    "value": values.values,
+    "ordinal": classes.index,
+    "multitask": values.values,
 }
 
 

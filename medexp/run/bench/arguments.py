@@ -18,7 +18,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 TABLE = {
     "step": (
-        "a training step: what medexp adds to it, by precision, and with its data",
+        "a training step: what medexp adds to it, by precision, with its data, beside nnU-Net's",
         ("--model", "--patch", "--cases", "--workers"),
     ),
     "data": (

@@ -15,7 +15,7 @@ from torch import Tensor
 from medexp import build
 from medexp.config import compose
 from medexp.config.check import check
-from medexp.run.bench import flops
+from medexp.run.bench import flops, nnunet
 from medexp.run.bench.endtoend import end_to_end
 from medexp.run.bench.overhead import overhead
 from medexp.run.bench.rounds import interleaved
@@ -23,6 +23,7 @@ from medexp.run.bench.tables import Row
 
 MODELS = ("dynunet", "basic_unet", "unet")  # leaves of conf/model
 BATCH = 2
+NNUNET = "nnunet"  # where its numbers stand in the result
 # precision and memory layout of each contestant; TF32 is the arithmetic of a GPU's matrix units on float32
 VARIANTS = {"fp32": ("fp32", False), "bf16": ("bf16", False), "bf16, channels last": ("bf16", True)}
 ON_GPU = {"TF32": ("tf32", False), "TF32, channels last": ("tf32", True)}
@@ -31,17 +32,26 @@ ON_GPU = {"TF32": ("tf32", False), "TF32, channels last": ("tf32", True)}
 def run(
     rounds: int = 5, model: str = ",".join(MODELS), patch: int = 64, cases: int = 6, workers: int = 0
 ) -> dict[str, Any]:
-    """What medexp adds to the step of a tiny net, steps of networks by precision, and training of the first of them with
-    its data. model: names of conf/model. patch: voxels along each axis. Raises UserError."""
+    """What medexp adds to the step of a tiny net, steps of networks by precision, training of the first of them with its
+    data, and where dynunet is among them, its step beside nnU-Net's. model: names of conf/model. patch: voxels along each
+    axis. Raises UserError."""
     models = model.split(",")
     for name in models:
         check(config(name, patch), f"model={name}")
     with tempfile.TemporaryDirectory() as folder:
-        return {
+        found = {
             "overhead": overhead(rounds),
             "precision": {name: precision(name, patch, rounds) for name in models},
             "end_to_end": end_to_end(Path(folder), models[0], rounds, cases, workers),
         }
+    return {**found, NNUNET: beside_nnunet(patch, rounds)} if "dynunet" in models else found
+
+
+def beside_nnunet(patch: int, rounds: int) -> dict[str, Any]:
+    """Steps of DynUNet, whose widths nnU-Net's network gets too, see `nnunet.compare`."""
+    cfg, batch = config("dynunet", patch), made_up(patch)
+    steps = {name: stepper(cfg, batch, *VARIANTS[name]) for name in ("fp32", "bf16")}
+    return nnunet.compare(steps, cfg["model"], batch, rounds)
 
 
 def precision(model: str, patch: int, rounds: int) -> dict[str, Any]:
@@ -50,12 +60,8 @@ def precision(model: str, patch: int, rounds: int) -> dict[str, Any]:
     {"flops": of a step, "variants": {name: {"samples_a_second", "flops_a_second", "share_of_peak", "peak_mb", "spread"}},
     "ratios": speed over fp32}. The peak is that of a matrix product in the same precision.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    cfg = config(model, patch)
-    batch = {
-        "image": torch.randn(BATCH, 1, *[patch] * 3, device=device),
-        "label": torch.randint(0, 3, (BATCH, 1, *[patch] * 3), device=device),
-    }
+    cfg, batch = config(model, patch), made_up(patch)
+    device = batch["image"].device
     variants = VARIANTS | (ON_GPU if device.type == "cuda" else {})
     work = flops.of_step(build.task(cfg).net.to("meta"), batch["image"].shape)
     steps = {name: stepper(cfg, batch, *variant) for name, variant in variants.items()}
@@ -77,6 +83,13 @@ def precision(model: str, patch: int, rounds: int) -> dict[str, Any]:
         }
     ratios = {name: timings["fp32"].median / timing.median for name, timing in timings.items()}
     return {"flops": work, "patch": patch, "batch": BATCH, "variants": found, "ratios": ratios}
+
+
+def made_up(patch: int) -> dict[str, Tensor]:
+    """A batch of noise and random labels of three classes, on the GPU where there is one."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = (BATCH, 1, *[patch] * 3)
+    return {"image": torch.randn(shape, device=device), "label": torch.randint(0, 3, shape, device=device)}
 
 
 def config(model: str, patch: int) -> dict[str, Any]:
@@ -151,7 +164,7 @@ def rows(result: dict[str, Any]) -> list[Row]:
         found.append(
             (what, f"{rates['medexp']:.2f} ({whole['precision']})", f"{rates[name]:.2f} ({name})", f"{ratio:.1f}x")
         )
-    return found
+    return [*found, *nnunet.rows(result[NNUNET])] if NNUNET in result else found
 
 
 def details(result: dict[str, Any]) -> tuple[str, list[Sequence[str]], Sequence[str]]:

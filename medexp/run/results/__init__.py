@@ -11,9 +11,18 @@ from medexp.run.results.base import Results
 # By the task's target: where its results are. Imported when asked for.
 WHERE = {
     "mask": "maps.Maps",
+    "image": "images.Images",
     "index": "classes.Classes",
     "binary": "classes.Classes",
     "multilabel": "classes.Classes",
+    "next_value": "next_values.NextValues",
+    "next_frame": "next_frames.NextFrames",
+    "boxes": "boxes.Boxes",
+    "instances": "boxes.Boxes",
+    "survival": "risks.Risks",
+    "value": "values.Values",
+    "ordinal": "grades.Grades",
+    "multitask": "heads.Heads",
 }
 
 

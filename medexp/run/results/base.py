@@ -58,7 +58,7 @@ class Tabular(Results):
     """Predictions as rows of one table. first: its first columns, by which one of ours is known."""
 
     kind: ClassVar[str]  # of the model, in words
-    first: ClassVar[str]
+    first: str
 
     @abstractmethod
     def predicted(self, outcome: Outcome) -> dict[str, Any]:

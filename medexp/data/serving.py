@@ -1,0 +1,69 @@
+"""Cases of a data set that is set up, served as batches of training and validation."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+from torch.utils.data import DataLoader
+
+from medexp.data.balance import Balance, case_weights
+from medexp.data.cases import EvalCases, Item, TrainCases, augmented, in_turn
+from medexp.data.preparation.prepare import Preparation
+from medexp.data.records import Record
+from medexp.data.training import TrainingSplit, loader
+from medexp.seeding import derive
+
+
+class Serving(TrainingSplit):
+    """What a data module does with its prepared cases; the options are those of the data module."""
+
+    preparation: Preparation
+    patch_size: Sequence[int] | None
+    foreground: float
+    balance: Balance
+    classes: list[str]
+    target: str
+    seed: int
+    batch_size: int
+    num_workers: int
+    augmentation: Callable[[Item, int], Item] | None
+    degradation: Callable[[Item, int], Item] | None
+    augment_on_device: bool
+
+    @abstractmethod
+    def parts(self) -> dict[str, list[Record]]:
+        """Records of train, val and test."""
+
+    def paired(self, item: Item, labelled: bool = True) -> Item:
+        """A whole case with the image that is to be restored from a degraded one; unlabelled, the image is what it is."""
+        if self.degradation is None or not labelled:
+            return item
+        return self.degradation(item, derive(self.seed, "degradation", item["case_id"]))
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        kept = self._cases["train"]
+        change = in_turn(self.augmentation, self.degradation)
+        cases = TrainCases(kept, self.seed, self.patch_size, self.foreground, change, self.augment_on_device)
+        weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
+        order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
+        return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
+
+    def cases_waited_for(self) -> list[str]:
+        """Case ids of the training batch that was due when an exception ended the training."""
+        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.waited_for]
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        cases, (rank, ranks) = self._cases["val"], self.ranks()
+        shard = cases[rank::ranks] or [({**cases[0][0], "repeated": True}, cases[0][1])]  # in step with the others
+        options = {"batch_size": self.eval_batch_size, "shuffle": False}
+        return loader(EvalCases(shard, self.paired), self.num_workers, self.timeout, **options)
+
+    @property
+    def eval_batch_size(self) -> int:  # images of one size go together; others one at a time
+        return self.batch_size if self.preparation.image_size is not None else 1
+
+    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """Images travel from the store through workers to the device in half precision, and are float32 from here on."""
+        batch = augmented(batch, in_turn(self.augmentation, self.degradation))
+        return {**batch, "image": batch["image"].float()}

@@ -1,0 +1,34 @@
+"""A part of the training cases: few labels, and those that another run has learnt from."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from medexp.errors import UserError
+from medexp.seeding import derive
+
+log = logging.getLogger(__name__)
+
+
+def check_few(limit_train: int | None, skip_train: int) -> None:
+    """Raises UserError for numbers that leave nothing."""
+    if limit_train is not None and limit_train < 1:
+        raise UserError(f"dataset.split.limit_train: {limit_train} is less than 1; null takes all")
+    if skip_train < 0:
+        raise UserError(f"dataset.split.skip_train: {skip_train} is negative; 0 leaves none out")
+
+
+def few_of(train: Sequence[str], patients: Mapping[str, str], limit_train: int | None, skip_train: int) -> list[str]:
+    """Training cases less the first `skip_train`, and of the rest at most `limit_train`, in an order that is a hash of the
+    patient: 5 cases are among the 10 of the same split, and cases that one run skips another may take. Raises UserError
+    where none is left.
+    """
+    if limit_train is None and not skip_train:
+        return list(train)
+    order = sorted(train, key=lambda case: (derive("few", patients[case]), case))
+    kept = order[skip_train:][:limit_train]
+    if not kept:
+        raise UserError(f"dataset.split.skip_train: {skip_train} of {len(train)} training cases leaves none; give less")
+    log.info("%d of %d training cases are learnt from (dataset.split.limit_train, skip_train)", len(kept), len(train))
+    return sorted(kept)

@@ -1,0 +1,111 @@
+"""Images from images: scored beside classical filters on the prepared grid, written in the units of the source."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medexp.data.records import Record
+from medexp.errors import UserError, nearest
+from medexp.metrics.baselines import BASELINES
+from medexp.run.figures import Chosen, save
+from medexp.run.inference import Outcome, infer
+from medexp.run.results.files import Array, Files, save_image
+from medexp.tasks.base import Task
+
+log = logging.getLogger(__name__)
+
+
+class Images(Files):
+    """Restored or translated images."""
+
+    def begin(self, records: Sequence[Record], figures: Path) -> int:
+        self.chosen = Chosen(self.cfg["figures"], len(records))
+        names = self.cfg["metrics"]["test"].get("baselines") or []
+        unknown = [name for name in names if name not in BASELINES]
+        if unknown:
+            hint = nearest(unknown[0], list(BASELINES)) or ";"
+            raise UserError(f"metrics.test.baselines: '{unknown[0]}'{hint} allowed: {', '.join(BASELINES)}")
+        return super().begin(records, figures)
+
+    def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]]:
+        assert outcome.scores is not None
+        assert outcome.target is not None
+        assert outcome.given is not None
+        given = outcome.given.cpu().numpy()
+        alike = given.shape == tuple(outcome.target.shape)
+        others = {name: BASELINES[name](given) for name in scorer.baselines} if alike else {}
+        return outcome.record.case_id, scorer.case(outcome.scores.numpy(), outcome.target.numpy(), others)
+
+    def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
+        if not self.chosen.next():
+            return
+        assert outcome.scores is not None
+        assert outcome.target is not None
+        assert outcome.given is not None
+        panels = {
+            "input": outcome.given.cpu().numpy(),
+            "network": outcome.scores.numpy(),
+            "reference": outcome.target.numpy(),
+        }
+        title = f"{outcome.record.case_id}   PSNR {row['psnr']:.1f} dB"
+        if row.get("psnr_input") is not None:
+            title += f" (input {row['psnr_input']:.1f})"
+        save(side_by_side(panels, title), self.figures / f"{outcome.record.case_id}.png")
+
+    def finish(self, rows: list[dict[str, Any]]) -> None:
+        """Every case is drawn by itself."""
+
+    def write(self, task: Task, records: Sequence[Record], paths: dict[str, Path]) -> None:
+        preparation = self.data.preparation
+        finer = preparation.spacing is not None or preparation.image_size is not None
+
+        def receive(outcome: Outcome) -> None:
+            assert outcome.scores is not None
+            record, prepared = outcome.record, outcome.prepared
+            path, like = paths[record.case_id], record.files[0]
+            if finer:  # on the grid that the network works on: the source's would throw away what it restores
+                values, affine = outcome.scores.numpy(), prepared.affine
+            else:
+                values, affine = preparation.image_on_source(outcome.scores, prepared, record), prepared.source.affine
+            save_image(as_file(values, path), like, path, affine)
+            log.info("%s", path)
+
+        infer(self.cfg, task, self.data, records, receive, labelled=False)
+
+
+def as_file(values: Array, path: Path) -> Array:
+    """(C, *spatial) as a file holds it: float32 with channels last for volumes, rounded to a byte for pictures."""
+    image = values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8) if path.suffix == ".png" else image
+
+
+def side_by_side(panels: dict[str, Array], title: str) -> Any:
+    """Middle slices of images (C, *spatial) in one row, at the reference's window, and where the network errs."""
+    from matplotlib.figure import Figure
+
+    planes = {name: _plane(image) for name, image in panels.items()}
+    low, high = np.percentile(planes["reference"], (0.5, 99.5))
+    figure = Figure(figsize=(11, 3.4), layout="constrained")
+    figure.suptitle(title)
+    axes = figure.subplots(1, len(planes) + 1)
+    for place, (name, plane) in zip(axes[:-1], planes.items(), strict=True):
+        place.imshow(plane, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        place.set_title(name, fontsize=10)
+    error = np.abs(planes["network"] - planes["reference"])
+    drawn = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=(high - low) / 4 or 1, interpolation="nearest")
+    axes[-1].set_title("absolute error", fontsize=10)
+    figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
+    for place in axes:
+        place.set_axis_off()
+    return figure
+
+
+def _plane(image: Array) -> Array:
+    """(C, *spatial) to (rows, columns) of the first channel: the middle slice of a volume, its second axis up."""
+    plane = image[0]
+    return np.rot90(plane[..., plane.shape[-1] // 2]) if plane.ndim == 3 else plane

@@ -1,0 +1,55 @@
+"""Few labels: a part of the training cases, nested, by patient; val and test stay whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medexp.data.records import Record
+from medexp.data.splits import make_split
+from medexp.errors import UserError
+
+RECORDS = [Record(f"c{i:03d}", (Path("x"),), patient_id=f"p{i // 2:03d}") for i in range(80)]
+
+
+def split(**options: Any) -> dict[str, list[str]]:
+    return make_split(RECORDS, seed=0, **options)
+
+
+WHOLE = split()
+
+
+@given(limit=st.integers(1, 40), skip=st.integers(0, 30))
+def test_what_is_skipped_and_what_is_kept_are_apart_and_all(limit: int, skip: int) -> None:
+    first, rest = split(limit_train=skip) if skip else {"train": []}, split(skip_train=skip)
+    assert not set(first["train"]) & set(rest["train"])
+    assert sorted([*first["train"], *rest["train"]]) == WHOLE["train"]
+    few = split(skip_train=skip, limit_train=limit)
+    assert len(few["train"]) == min(limit, len(rest["train"]))
+    assert set(few["train"]) <= set(split(skip_train=skip, limit_train=limit + 3)["train"]) <= set(rest["train"])
+    assert (few["val"], few["test"]) == (WHOLE["val"], WHOLE["test"])
+
+
+def test_cases_of_a_patient_are_taken_one_after_the_other() -> None:
+    assert len({case_patient(case) for case in split(limit_train=6)["train"]}) == 3
+
+
+def case_patient(case: str) -> str:
+    return next(record.patient_id for record in RECORDS if record.case_id == case)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"limit_train": 0}, "dataset.split.limit_train: 0 is less than 1"),
+        ({"skip_train": -1}, "dataset.split.skip_train: -1 is negative"),
+        ({"skip_train": 80}, r"dataset.split.skip_train: 80 of \d+ training cases leaves none"),
+    ],
+)
+def test_numbers_that_leave_nothing_are_refused(options: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        split(**options)

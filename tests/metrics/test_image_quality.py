@@ -1,0 +1,84 @@
+"""PSNR and structural similarity of images, beside filters."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import PSNRMetric, SSIMMetric
+
+from medexp.metrics.baselines import BASELINES
+from medexp.metrics.image_quality import LOSSLESS, CasePSNR, ImageScores, psnr, scales, structure
+
+
+def pair(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(0)
+    reference = torch.rand(shape)
+    return reference + 0.1 * torch.randn(shape), reference
+
+
+def test_hand_value_of_psnr() -> None:
+    reference = torch.tensor([[[0.0, 2.0], [1.0, 1.0]]])
+    image = reference + torch.tensor([[[0.1, -0.1], [0.1, -0.1]]])
+    assert psnr(image, reference) == pytest.approx(10 * math.log10(4 / 0.01), rel=1e-5)
+    assert psnr(reference, reference) == LOSSLESS
+
+
+@pytest.mark.parametrize("shape", [(1, 40, 36), (1, 24, 20, 16)])
+def test_values_are_monais(shape: tuple[int, ...]) -> None:
+    image, reference = pair(*shape)
+    width = float(reference.max() - reference.min())
+    wanted = PSNRMetric(max_val=width)(image[None], reference[None])
+    assert psnr(image, reference) == pytest.approx(float(wanted), rel=1e-5)
+    found = structure(image, reference)
+    monai = SSIMMetric(spatial_dims=len(shape) - 1, data_range=width, kernel_type="uniform", win_size=11)
+    assert found == pytest.approx(float(monai(image[None], reference[None])), abs=0.02)  # they treat edges otherwise
+
+
+def test_an_image_equal_to_its_reference_is_perfect_and_noise_costs() -> None:
+    image, reference = pair(1, 64, 64)
+    assert structure(reference, reference) == pytest.approx(1)
+    assert scales(reference, reference) == pytest.approx(1)
+    assert 0 < (structure(image, reference) or 0) < 1
+    assert (structure(image, reference) or 0) < (scales(image, reference) or 0) < 1
+
+
+def test_images_too_small_for_a_window_have_no_value() -> None:
+    image, reference = pair(1, 4, 64)
+    assert structure(image, reference) is None
+    assert scales(image, reference) is None
+
+
+def test_the_mean_over_ranks_is_that_over_images() -> None:
+    image, reference = pair(1, 16, 16)
+    metric = CasePSNR()
+    metric.update(image[None], reference[None])
+    metric.update(reference[None], reference[None])
+    assert float(metric.compute()) == pytest.approx((psnr(image, reference) + LOSSLESS) / 2, rel=1e-6)
+
+
+def test_rows_and_summary_hold_the_network_beside_each_baseline() -> None:
+    image, reference = (tensor.numpy() for tensor in pair(1, 32, 32))
+    scorer = ImageScores(["input", "gaussian"])
+    others = {name: BASELINES[name](image) for name in scorer.baselines}
+    rows = [scorer.case(reference, reference, others), scorer.case(image, reference, others)]
+    assert rows[1]["psnr"] == rows[1]["psnr_input"]
+    summary = scorer.summarize(rows)
+    assert summary["psnr"]["mean"] == summary["psnr"]["per_class"]["network"]["mean"]
+    assert summary["psnr"]["per_class"]["input"]["mean"] == pytest.approx(rows[0]["psnr_input"])
+    assert summary["better"]["per_class"]["input"]["mean"] == 0.5
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("shape", [(2, 24, 20), (1, 16, 14, 12)])
+def test_a_baseline_gives_an_image_of_the_same_shape(name: str, shape: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    assert BASELINES[name](image).shape == shape
+
+
+@pytest.mark.parametrize("name", ["gaussian", "nonlocal_means", "total_variation"])
+def test_a_filter_takes_noise_from_a_flat_image(name: str) -> None:
+    image = np.random.default_rng(0).normal(size=(1, 48, 48)).astype(np.float32)
+    assert BASELINES[name](image).std() < 0.7 * image.std()

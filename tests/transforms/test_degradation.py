@@ -1,0 +1,115 @@
+"""Pairs of a clean image and what became of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from medexp.errors import UserError
+from medexp.transforms.degradation import Degradation, coarse
+
+
+def item(*shape: int) -> dict[str, Any]:
+    return {"image": torch.from_numpy(np.random.default_rng(0).normal(2, 1, shape).astype(np.float32)), "case_id": "a"}
+
+
+def smooth(*shape: int) -> Tensor:
+    axes = torch.meshgrid(*(torch.linspace(0, 3, size) for size in shape), indexing="ij")
+    return torch.stack(axes).sum(dim=0).sin()
+
+
+ALL = {"blur": [1.0, 2.0], "factor": 2, "noise": "rician", "noise_std": [0.05, 0.2]}
+
+
+@given(seed=st.integers(0, 2**32), other=st.integers(0, 2**32))
+@settings(max_examples=10, deadline=None)
+def test_a_pair_is_a_function_of_image_and_seed(seed: int, other: int) -> None:
+    degrade, case = Degradation(**ALL), item(2, 12, 10)
+    kept = case["image"].clone()
+    one, two = degrade(case, seed), degrade(case, seed)
+    assert torch.equal(one["image"], two["image"])
+    assert torch.equal(one["reference"], kept)
+    assert torch.equal(case["image"], kept)
+    assert one["case_id"] == "a"
+    if seed != other:
+        assert not torch.equal(one["image"], degrade(case, other)["image"])
+
+
+@pytest.mark.parametrize("shape", [(9, 12), (8, 10, 7)])
+@pytest.mark.parametrize("factor", [2, 3])
+def test_fewer_voxels_come_back_on_the_same_grid(shape: tuple[int, ...], factor: int) -> None:
+    assert coarse(torch.rand(shape), (factor,) * len(shape)).shape == shape
+
+
+def test_a_constant_stays_what_it_is_and_a_smooth_image_nearly_so() -> None:
+    flat = torch.full((8, 9), 3.0)
+    torch.testing.assert_close(coarse(flat, (2, 2)), flat)
+    image = smooth(32, 32)
+    assert (coarse(image, (2, 2)) - image).abs()[4:-4, 4:-4].max() < 0.012  # cubic splines end freely at the edge
+
+
+def test_thick_slices_keep_what_lies_within_a_slice() -> None:
+    image = torch.zeros(6, 6, 8)
+    image[2, 3] = 1.0  # the same in every slice
+    torch.testing.assert_close(coarse(image, (1, 1, 4)), image, atol=1e-5, rtol=0)
+
+
+def test_noise_has_the_standard_deviation_asked_for() -> None:
+    image = torch.linspace(0, 4, 40_000).view(1, 200, 200)
+    noise = Degradation(noise="gaussian", noise_std=[0.1, 0.1])({"image": image}, 3)["image"] - image
+    assert float(noise.std()) == pytest.approx(0.4, rel=0.02)
+    assert abs(float(noise.mean())) < 0.01
+
+
+def test_rician_noise_lifts_the_background_and_is_gaussian_in_bright_signal() -> None:
+    image = torch.zeros(1, 200, 200)
+    image[:, 100:] = 1.0
+    noisy = Degradation(noise="rician", noise_std=[0.1, 0.1])({"image": image}, 1)["image"]
+    dark, bright = noisy[:, :100], noisy[:, 100:]
+    assert float(dark.mean()) == pytest.approx(0.1 * np.sqrt(np.pi / 2), rel=0.03)  # Rayleigh
+    assert float(bright.std()) == pytest.approx(0.1, rel=0.03)
+    assert float(dark.min()) >= 0
+
+
+def test_noise_of_counts_grows_with_the_root_of_the_signal() -> None:
+    image = torch.ones(1, 200, 200)
+    image[:, :100] = 0.25
+    image[0, 0, 0] = 0.0
+    noisy = Degradation(noise="poisson", noise_std=[0.1, 0.1])({"image": image}, 1)["image"]
+    assert float(noisy[:, 100:].std()) == pytest.approx(0.1, rel=0.03)
+    assert float(noisy[:, 1:100].std()) == pytest.approx(0.05, rel=0.03)
+
+
+def test_channels_of_two_modalities_make_a_pair() -> None:
+    case = item(2, 5, 5)
+    pair = Degradation(inputs=[0], outputs=[1])(case, 0)
+    assert torch.equal(pair["image"], case["image"][:1])
+    assert torch.equal(pair["reference"], case["image"][1:])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noise": "gausian"}, "degradation.noise: 'gausian'; did you mean 'gaussian'"),
+        ({"noise_std": [0.2, 0.1]}, "degradation.noise_std"),
+        ({"blur": [-1.0, 1.0]}, "degradation.blur"),
+        ({"factor": 0}, "degradation.factor: 0 is below 1"),
+        ({"inputs": []}, "degradation.inputs"),
+    ],
+)
+def test_a_bad_value_is_named_with_its_key(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+        Degradation(**options)
+
+
+def test_a_factor_or_channel_that_does_not_suit_the_image_is_said() -> None:
+    with pytest.raises(UserError, match=r"degradation.factor: \[1, 1, 4\] for images of 2 axes"):
+        Degradation(factor=[1, 1, 4])(item(1, 8, 8), 0)
+    with pytest.raises(UserError, match=r"degradation.outputs: \[1\], but the image has 1 channels"):
+        Degradation(outputs=[1])(item(1, 8, 8), 0)
