@@ -54,7 +54,7 @@ def test_training_numbers_have_mean_zero_and_spread_one(values: list[float]) -> 
     known = learned(entries(["age"]), rows)
     found = [encoded(known, row)[0] for row in rows]
     scale = max(1.0, max(map(abs, values)) / known["age"]["std"])
-    assert abs(sum(found) / len(found)) < 1e-5 * scale
+    assert abs(sum(found) / len(found)) < 1e-4 * scale  # means and encoded values are rounded
     assert known["age"]["std"] > 0
 
 
