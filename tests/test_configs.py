@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from hosts import asked
 from layouts import luna16, measures, sequences
 from layouts.object_masks import write_object_masks
 from layouts.voc import write_voc
@@ -70,6 +71,8 @@ def _hosts(group: str, option: str) -> list[list[str]]:
     segments, classifies = "segmentation" in line, "classification" in line
     if group == "experiment":
         return [[f"experiment={option}", *GIVEN.get(option, [])]]
+    if hosts := asked("host", group, option, line):
+        return list(hosts)
     if group == "degradation" or "translation" in (option, *line.split()) or option == "restoration":
         second = (
             ["dataset.in_channels=2", "task.out_channels=1", "model.in_channels=1"]
@@ -129,6 +132,10 @@ def test_a_model_fits_two_and_three_dimensions(model: str) -> None:
     line = paths.summary(paths.options("model")[model])
     if "sequence" in line:
         pytest.skip("reads frames: see tests/models/test_sequence.py")
+    if hosts := asked("model", model, line):
+        for host in hosts:
+            plan(host)
+        return
     if model == "restoration":
         plan(["experiment=translation/phantom_denoising", f"model={model}"])
         plan(["experiment=translation/phantom_denoising", f"model={model}", "dataset=phantom_2d"])
@@ -173,6 +180,9 @@ def test_parts_of_an_experiment_can_be_exchanged(experiment: str) -> None:
     pictures = experiment.startswith(("detection/bccd", "detection/dsb2018"))
     flat = pictures or experiment.endswith(("2d", "phantom_slices", "phantom_25d"))
     size = "[64,64]" if flat else "[64,64,64]"
+    if own := asked("exchanged", experiment):
+        plan([*host, *own])
+        return
     plan([*host, *changes, *([f"dataset.patch_size={size}"] if dense else [])])
 
 
@@ -191,6 +201,8 @@ def test_an_experiment_opens_with_the_command_that_runs_it(experiment: str) -> N
 def _small_data(experiment: str, layouts: SimpleNamespace, tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
     """Overrides that point an experiment at small data in its own layout."""
     kind = experiment.split("/")[1]
+    if own := asked("small_data", experiment, tmp_path, layouts, request):
+        return list(own)
     if experiment.startswith("sequence"):
         return sequences.small_data(kind, tmp_path, request)
     if kind.startswith("phantom"):
