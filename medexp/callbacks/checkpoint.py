@@ -65,6 +65,7 @@ class Checkpoint(ModelCheckpoint):
         self._signals, self._agreement = Signals(), Agreement()
         self._place = ""  # where in the loops the checkpoint that is being written stands
         self._step, self._written = -1, 0.0  # of last.ckpt: its step, and when
+        self._within = False  # whether last.ckpt stands within an epoch
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The best value so far is not forgotten where the folder has moved since."""
@@ -121,6 +122,8 @@ class Checkpoint(ModelCheckpoint):
             super().on_train_epoch_end(trainer, pl_module)  # else: resumed, and not validated since: nothing to compare
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._within:  # of the validation that has just ended: no step was made since
+            self._step = -1
         self._turn(trainer, "epoch", due=True, ask=True)
         self._signals.restore()
 
@@ -146,7 +149,13 @@ class Checkpoint(ModelCheckpoint):
         self._place = place
         trainer.save_checkpoint(self.last or LAST)
         self._place = ""
-        self._step, self._written = trainer.global_step, time.monotonic()
+        self._step, self._written, self._within = trainer.global_step, time.monotonic(), place != "epoch"
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        epochs = checkpoint["loops"]["fit_loop"]["epoch_progress"]["total"]
+        self._within = epochs["started"] > epochs["processed"]
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -157,6 +166,8 @@ class Checkpoint(ModelCheckpoint):
                 count["ready"] = count["completed"]
             loops[PROGRESS]["current"] = dict.fromkeys(loops[PROGRESS]["current"], 0)
             loops[PROGRESS]["is_last_batch"] = False
+            seen = loops[VALIDATION]["total"]["completed"]  # one that was begun twice, see below, counts once
+            loops[VALIDATION]["total"] |= {"ready": seen, "started": seen}
         elif self._place == "validation":  # what Lightning takes for one that was cut off at its first case
             for name in ("total", "current"):
                 loops[VALIDATION][name] = {"ready": 1, "completed": 0, "started": 1, "processed": 0}

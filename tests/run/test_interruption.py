@@ -140,7 +140,7 @@ def test_a_signal_ends_the_step_saves_it_and_says_how_to_go_on(
     same(run, tmp_path / "unbroken")
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
+@pytest.mark.parametrize("epoch", [0, 1, 2])
 def test_a_signal_during_validation_does_not_wait_for_its_end_nor_lose_the_epoch(
     epoch: int, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
