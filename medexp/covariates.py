@@ -48,7 +48,7 @@ def _learned(name: str, entry: str | None, rows: Sequence[Row]) -> Any:
         values = [number for number in numbers if number is not None]
         mean = math.fsum(values) / len(values)
         std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-        return {"mean": round(mean, 6), "std": round(std, 6) or 1.0}
+        return {"mean": mean, "std": std or 1.0}
     values_ = sorted(set(cells))
     if len(values_) > MOST:
         seen = f"{len(values_)} values in {len(cells)} training cases (e.g. {values_[0]!r}, {values_[1]!r})"

@@ -12,6 +12,7 @@ from pytorch_lightning.profilers import Profiler
 from medexp.callbacks.compiling import Compile
 from medexp.callbacks.layout import ChannelsLast
 from medexp.callbacks.recomputing import Recompute
+from medexp.callbacks.small_convolutions import SmallConvolutions
 from medexp.callbacks.throughput import Waits
 from medexp.performance import fastest_precision
 
@@ -54,7 +55,7 @@ class Trainer(pl.Trainer):
         chosen: Any = fastest_precision(str(options.get("accelerator", "auto"))) if precision == "auto" else precision
         super().__init__(
             precision=chosen,
-            callbacks=[*own, *callbacks],
+            callbacks=[SmallConvolutions(), *own, *callbacks],
             profiler=profiler or Waits(),
             **options,
         )
