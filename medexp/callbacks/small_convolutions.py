@@ -26,8 +26,7 @@ class SmallConvolutions(pl.Callback):
         if stage == "fit" and trainer.strategy.root_device.type == "cpu" and "bf16" in str(trainer.precision):
             for module in pl_module.modules():
                 if isinstance(module, CONVOLUTIONS) and not isinstance(module.forward, partial):
-                    guard: Any = partial(_guarded, module, module.forward)
-                    module.forward = guard
+                    vars(module)["forward"] = partial(_guarded, module, module.forward)
 
 
 def _guarded(module: Any, forward: Callable[..., Tensor], image: Tensor, *rest: Any) -> Tensor:
