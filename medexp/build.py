@@ -21,7 +21,8 @@ from medexp.transfer.weights import Weights
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
-LEARNT_WITH = ("loss.", "metrics.")  # entries of a task's state that no prediction needs; a release is without them
+# Entries of a task's state that no prediction needs; a release is without them.
+LEARNT_WITH = ("loss.", "metrics.", "discriminator.", "criterion.", "inverse.")
 AUTO = ("weight", "pos_weight")  # loss arguments that "auto" fills from the training split
 
 

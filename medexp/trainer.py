@@ -8,6 +8,7 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.profilers import Profiler
+from pytorch_lightning.strategies import DDPStrategy
 
 from medexp.callbacks.compiling import Compile
 from medexp.callbacks.layout import ChannelsLast
@@ -59,3 +60,13 @@ class Trainer(pl.Trainer):
             profiler=profiler or Waits(),
             **options,
         )
+
+    def fit(self, model: pl.LightningModule, *args: Any, **options: Any) -> None:
+        """Training. A task that steps its optimizers by itself also clips by itself, for Lightning refuses to clip for it;
+        and each of its backward passes leaves out parameters, of which DDP has to know."""
+        if not model.automatic_optimization:
+            model.clipping = (self.gradient_clip_val, self.gradient_clip_algorithm)  # type: ignore[assignment]
+            self.gradient_clip_val = None
+            if isinstance(self.strategy, DDPStrategy):
+                self.strategy._ddp_kwargs["find_unused_parameters"] = True
+        super().fit(model, *args, **options)

@@ -58,7 +58,7 @@ class Finite(pl.Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: Optimizer
     ) -> None:
-        if self.skipped >= self.skip or _scaled(trainer):
+        if (self.skipped >= self.skip and not self._left_out) or _scaled(trainer):
             return
         taken = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         norm = torch.nn.utils.get_total_norm([p.grad for p in taken])
@@ -66,6 +66,8 @@ class Finite(pl.Callback):
             return
         for parameter in taken:
             parameter.grad = None  # optimizers pass over parameters without a gradient
+        if self._left_out:  # by another optimizer of the same step: said and counted
+            return
         self._left_out = True
         self.skipped += 1
         loss: Any = pl_module.leave_out(len(self._batches))  # type: ignore[operator]

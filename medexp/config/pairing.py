@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from medexp.config import detection, mixing, modalities, sequence, survival, translation, values
+from medexp.config import adversarial, detection, mixing, modalities, sequence, survival, translation, values
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -26,14 +26,15 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
-    for kind in (translation, survival, sequence, detection, modalities, values):
+    for kind in (translation, survival, sequence, detection, modalities, values, adversarial):
         yield from kind.problems(cfg)
 
 
 def logged(cfg: dict[str, Any]) -> list[str]:
     """Names of the values that a run logs each epoch."""
     metrics = cfg["metrics"].get("validation")
-    return ["train/loss", "val/loss", *(f"val/{name}" for name in (metrics if isinstance(metrics, dict) else ()))]
+    own = ["train/adversarial", "train/discriminator"] if "discriminator" in cfg["task"] else []
+    return ["train/loss", "val/loss", *own, *(f"val/{name}" for name in (metrics if isinstance(metrics, dict) else ()))]
 
 
 def _target(cfg: dict[str, Any]) -> Iterator[str]:

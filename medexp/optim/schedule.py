@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,23 @@ class Schedule:
         main.cooldown_counter = self.warmup // self.frequency
         entries = [] if warmup is None else [_entry(warmup)]
         return [*entries, {**_entry(main), "monitor": monitor, "frequency": self.frequency, "reduce_on_plateau": True}]
+
+
+def follow(checkpoint: dict[str, Any], optimizers: Sequence[Optimizer], entries: Sequence[dict[str, Any]]) -> None:
+    """Puts the schedules of a checkpoint, and the rates of its optimizers, where these new ones are in its epoch: a rate is
+    a function of the epoch, whatever length the run had before. A plateau, which is a matter of what was seen, stays."""
+    saved = checkpoint.get("lr_schedulers")
+    if not saved or any(entry.get("reduce_on_plateau") for entry in entries):
+        return
+    for optimizer in optimizers:
+        optimizer.step()  # before any gradient: moves nothing, but schedules want it to come first
+    for _ in range(saved[0]["last_epoch"]):
+        for entry in entries:
+            entry["scheduler"].step()
+    checkpoint["lr_schedulers"] = [entry["scheduler"].state_dict() for entry in entries]
+    for state, optimizer in zip(checkpoint["optimizer_states"], optimizers, strict=True):
+        for group, follows in zip(state["param_groups"], optimizer.param_groups, strict=True):
+            group["lr"] = follows["lr"]
 
 
 def _entry(scheduler: LRScheduler) -> dict[str, Any]:

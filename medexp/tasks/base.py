@@ -15,6 +15,7 @@ from torchmetrics import Metric
 from medexp.errors import UserError
 from medexp.optim.groups import parameter_groups
 from medexp.optim.layers import groups_by_layer
+from medexp.optim.schedule import follow
 from medexp.seeding import derive
 
 Batch = dict[str, Any]
@@ -179,49 +180,49 @@ class Task(pl.LightningModule, ABC):
 
     def configure_optimizers(self) -> Any:
         try:
-            optimizer = self.optimizer(self._groups())
+            optimizers = self.new_optimizers()
         except (TypeError, ValueError, RuntimeError) as error:  # what a constructor says of a value
             raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
-        return [optimizer], self.scheduler.configure(optimizer, self.monitor, self.mode)
+        return optimizers, self._schedules(optimizers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The losses of an epoch that is under way, (ranks, batches), so that its train/loss will be of all of it."""
         if self._losses:
-            ranks = [losses := torch.stack(self._losses)]
-            if self.trainer.world_size > 1:
-                ranks = [torch.empty_like(losses) for _ in range(self.trainer.world_size)]
-                torch.distributed.all_gather(ranks, losses)
-            checkpoint["epoch_so_far"] = {"losses": torch.stack(ranks), "rate": self._rate}
+            checkpoint["epoch_so_far"] = {"losses": self.of_ranks(torch.stack(self._losses)), "rate": self._rate}
+
+    def of_ranks(self, own: Tensor) -> Tensor:
+        """What each rank has, (ranks, *own): all of one shape."""
+        ranks = [own]
+        if self.trainer.world_size > 1:
+            ranks = [torch.empty_like(own) for _ in range(self.trainer.world_size)]
+            torch.distributed.all_gather(ranks, own)
+        return torch.stack(ranks)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The rate is a function of the epoch: a run resumed with another trainer.max_epochs follows the curve of that length."""
+        """A run resumed with another trainer.max_epochs follows the schedule of that length."""
         if so_far := checkpoint.get("epoch_so_far"):
             self._losses, self._rate = list(so_far["losses"][self.trainer.global_rank].to(self.device)), so_far["rate"]
-        saved = checkpoint.get("lr_schedulers")
-        stand_in = self.optimizer(self._groups())
-        entries = self.scheduler.configure(stand_in, self.monitor, self.mode)
-        if not saved or any(entry.get("reduce_on_plateau") for entry in entries):
-            return  # a plateau is a matter of what was seen, not of the epoch
-        stand_in.step()  # before any gradient: moves nothing, but schedules want it to come first
-        for _ in range(saved[0]["last_epoch"]):
-            for entry in entries:
-                entry["scheduler"].step()
-        checkpoint["lr_schedulers"] = [entry["scheduler"].state_dict() for entry in entries]
-        for group, follows in zip(
-            checkpoint["optimizer_states"][0]["param_groups"], stand_in.param_groups, strict=True
-        ):
-            group["lr"] = follows["lr"]
+        stand_ins = self.new_optimizers()
+        follow(checkpoint, stand_ins, self._schedules(stand_ins))
 
-    def _groups(self) -> list[dict[str, Any]]:
-        return groups_by_layer(self, self.net, getattr(self.optimizer, "keywords", {}), self.layer_decay)
+    def learner(self) -> nn.Module:
+        """All that the optimizer moves."""
+        return self
+
+    def new_optimizers(self) -> list[torch.optim.Optimizer]:
+        """What the task learns with, the network's first."""
+        groups = groups_by_layer(self.learner(), self.net, getattr(self.optimizer, "keywords", {}), self.layer_decay)
+        return [self.optimizer(groups)]
+
+    def _schedules(self, optimizers: list[torch.optim.Optimizer]) -> list[dict[str, Any]]:
+        return [entry for one in optimizers for entry in self.scheduler.configure(one, self.monitor, self.mode)]
 
     def _metric_objects(self) -> Iterator[Metric]:
         return iter(self.metrics.values())  # type: ignore[arg-type]
 
     def _l1_norm(self) -> Tensor:
-        decayed = [
-            p for group in parameter_groups(self, weight_decay=1.0) if group["weight_decay"] for p in group["params"]
-        ]
+        groups = parameter_groups(self.learner(), weight_decay=1.0)
+        decayed = [p for group in groups if group["weight_decay"] for p in group["params"]]
         return torch.stack([p.abs().sum() for p in decayed]).sum()
 
 
