@@ -86,8 +86,8 @@ def _cache(args: argparse.Namespace) -> int:
 def _bench(args: argparse.Namespace) -> int:
     from medexp.run.bench import bench
 
-    options = {key: value for key, value in vars(args).items() if key not in ("verb", "action", "part", "json")}
-    return bench(args.part, options, args.json)
+    known = ("verb", "action", "part", "json")
+    return bench(args.part, {key: value for key, value in vars(args).items() if key not in known}, args.json)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -107,6 +107,7 @@ def _completion(args: argparse.Namespace) -> int:
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds every verb with its arguments, examples and action."""
     from medexp.run.bench.arguments import add_parts
+    from medexp.run.localisation.arguments import add_localise
 
     verbs = parser.add_subparsers(dest="verb", metavar="VERB")
 
@@ -162,15 +163,10 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         help="an image or 4D scan, a DICOM series, or a folder: laid out as in training, or images in it or in folders below "
         "(CASE_0000, CASE_0001 ... are one case)",
     )
-    predict.add_argument(
-        "--output",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="a folder, or a file for one case (every time point of a 4D scan is one)",
-    )
+    said = "a folder, or a file for one case (every time point of a 4D scan is one)"
+    predict.add_argument("--output", type=Path, required=True, metavar="PATH", help=said)
     predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
-
+    add_localise(add)
     exported = add(
         *("export", "a run's weights as a folder to give away: safetensors, and what predict needs", _export),
         "  medexp export RUN --output hippocampus\n  medexp export RUN --output hippocampus_last --checkpoint last",
@@ -194,7 +190,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         help="write the cases with errors into FILE (default excluded.txt), for dataset.exclude=FILE",
     )
     checked.add_argument(
-        "--report", type=Path, metavar="FILE", help="JSON with everything found (default: in the cache)"
+        "--report", type=Path, metavar="FILE", help="JSON with all that is found (default: in the cache)"
     )
 
     planned = add(

@@ -106,10 +106,7 @@ def test_every_verb_shows_examples_that_its_parser_takes(verb: str, capsys: pyte
     ("words", "said"),
     [
         (["trian"], "no verb 'trian'; did you mean 'train'?"),
-        (
-            ["zzz"],
-            "no verb 'zzz'; choices: train, evaluate, predict, export, check, plan, fetch, cache, bench, list, completion",
-        ),
+        (["zzz"], f"no verb 'zzz'; choices: {', '.join(VERBS)}"),
         (["completion", "fsh"], "no choice 'fsh'; did you mean 'fish' or 'zsh'?"),
         (["evaluate"], "the following arguments are required: RUN (medexp evaluate --help)"),
         (["predict", "run"], "the following arguments are required: --input, --output"),

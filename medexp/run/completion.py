@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-VERBS = ("train", "evaluate", "predict", "export", "check", "plan", "fetch", "cache", "bench", "list", "completion")
+VERBS = (
+    *("train", "evaluate", "predict", "localise", "export", "check", "plan", "fetch", "cache", "bench", "list"),
+    "completion",
+)
 
 SCRIPTS = {
     "bash": """_medexp() {

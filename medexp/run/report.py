@@ -42,7 +42,7 @@ def print_summary(summary: dict[str, Any]) -> None:
     for name, entry in metrics.items():
         parts = entry.get("per_class") or {}
         table.add_row(name, number(entry["mean"]), *(number((parts.get(one) or {}).get("mean")) for one in classes))
-    _print(table)
+    show_table(table)
     print_missing(summary.get("missing_modality") or [])
     print_members(summary)
 
@@ -59,7 +59,7 @@ def print_members(summary: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for run, metrics in {"together": summary["metrics"], **own}.items():
         table.add_row(run, *(number(metrics[name]["mean"]) for name in means))
-    _print(table)
+    show_table(table)
 
 
 def print_missing(rows: list[dict[str, Any]]) -> None:
@@ -72,10 +72,10 @@ def print_missing(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         values = map(number, (*row["mean"].values(), row["lost"]))
         table.add_row(row["without"], str(row["cases"]), *values)
-    _print(table)
+    show_table(table)
 
 
-def _print(table: Table) -> None:
+def show_table(table: Table) -> None:
     """As wide as it needs where nobody's terminal bounds it."""
     console = Console(highlight=False)
     if not console.is_terminal:
@@ -94,4 +94,4 @@ def print_sweep(rows: list[dict[str, Any]], monitor: str) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(str(row["job"]), " ".join(row["overrides"]), number(row["value"]), row["state"], row["folder"])
-    _print(table)
+    show_table(table)

@@ -28,7 +28,7 @@ class Files(Results):
             raise UserError(f"--output: {output} is one file for {len(records)} cases; give a folder")
         paths = {}
         for record in records:
-            end = _end(record)
+            end = ending(record)
             ends = NIFTI if end in NIFTI else (end,)
             if single and not output.name.lower().endswith(ends):
                 what = f"{record.files[0].name} gives a {' or '.join(ends)}"
@@ -40,7 +40,7 @@ class Files(Results):
         return paths
 
 
-def _end(record: Record) -> str:
+def ending(record: Record) -> str:
     """Suffix of the label map of a case: NIfTI for a volume that has a place in space, PNG for a picture."""
     path = record.files[0]
     if suffix(path) in NIFTI:

@@ -1,0 +1,71 @@
+"""Maps of the classes of cases, on the grid of their files, from a run's classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medexp.data.cases import collate
+from medexp.data.module import DataModule
+from medexp.data.preparation.prepare import Prepared
+from medexp.data.records import Record
+from medexp.errors import UserError
+from medexp.inferers.class_maps import ClassMaps
+from medexp.inferers.map_layers import Layer, layers
+from medexp.tasks.base import Batch, Task
+
+Array = np.ndarray[Any, Any]
+CLASSIFY = ("index", "binary", "multilabel")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A case through the network: its probabilities, one a class of `dataset.classes`, and the batch that it was."""
+
+    record: Record
+    prepared: Prepared
+    probabilities: list[float]
+    batch: Batch
+
+
+class Mapper:
+    """Draws maps of a task's network. Raises UserError where the task has none of classes of still, whole images."""
+
+    def __init__(self, data: DataModule, task: Task, device: str) -> None:
+        if data.target not in CLASSIFY or data.sequence is not None or data.plane is not None:
+            what = "frames" if data.sequence is not None else "slices" if data.plane is not None else data.target
+            raise UserError(
+                f"RUN: its model gives no classes of whole images ({what}); localise takes a classification"
+            )
+        self.data, self.task, self.device = data, task.to(device).eval(), device
+
+    def see(self, record: Record) -> Seen:
+        """A case read, prepared and classified. Raises UserError."""
+        facts, prepared = self.data.load(record, labelled=False)
+        batch = collate([{**facts, "image": prepared.image}])
+        batch = {key: value.to(self.device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+        with torch.no_grad():
+            found = self.task.probabilities(self.task.network(batch)(batch["image"]))[0].tolist()
+        return Seen(record, prepared, [1 - found[0], *found] if self.data.target == "binary" else found, batch)
+
+    def layers(self, seen: Seen, names: Sequence[str]) -> list[Layer]:
+        """Of the network, tried on this case; see `medexp.inferers.map_layers.layers`."""
+        return layers(self.task.network(seen.batch), self.task.net, seen.batch["image"], names)
+
+    def map(self, seen: Seen, maps: ClassMaps, kind: int) -> Array:
+        """The map of a class (its place in `dataset.classes`), float32 on the source grid; 0 where the case was cropped."""
+        output = kind - 1 if self.data.target == "binary" else kind
+        found = maps(self.task.network(seen.batch), self.task.net, seen.batch["image"], output).cpu()
+        both = torch.stack([1 - found, found])
+        return np.asarray(self.data.preparation.chances_on_source(both, seen.prepared)[1].numpy(), np.float32).clip(
+            0, 1
+        )
+
+    def classes(self) -> range:
+        """Classes that have a map: of a yes or no that of the yes."""
+        return range(1 if self.data.target == "binary" else 0, len(self.data.classes))

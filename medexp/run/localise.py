@@ -1,0 +1,204 @@
+"""`medexp localise RUN`: where in its images a run's classifier sees the classes, scored against masks or boxes, beside chance."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from medexp import build
+from medexp.data.records import Record
+from medexp.data.splits.make import check_split
+from medexp.errors import UserError
+from medexp.inferers.class_maps import ClassMaps
+from medexp.metrics.localisation import CHANCE, LocalisationScores, best_threshold, compared
+from medexp.run import folder
+from medexp.run.figures import Chosen, save
+from medexp.run.inputs import inputs
+from medexp.run.localisation.drawing import overlay
+from medexp.run.localisation.mapping import Mapper, Seen
+from medexp.run.localisation.truth import has_truth, masks
+from medexp.run.localisation.writing import maps_written
+from medexp.run.predict import advised, timed
+from medexp.seeding import derive
+
+log = logging.getLogger(__name__)
+FOLDER, UNTRAINED, DRAWS = "localisation", "untrained", 5  # random maps a case
+Array = np.ndarray[Any, Any]
+
+
+class Localiser:
+    """A run's classifier, loaded, with the maps that it is asked for. layer: names of modules; none: found."""
+
+    def __init__(self, run: Path, method: str, layer: Sequence[str], checkpoint: str) -> None:
+        self.run, self.cfg, self.checkpoint = run, folder.load(run), checkpoint
+        self.data, self.names = build.datamodule(self.cfg), layer
+        task = build.task(self.cfg)
+        build.load_weights(task, folder.weights(run, checkpoint))
+        gpu = torch.cuda.is_available() and self.cfg["trainer"].get("accelerator") != "cpu"
+        self.device = "cuda" if gpu else "cpu"
+        self.mapper = Mapper(self.data, task, self.device)
+        self.maps = ClassMaps(method, [])
+
+    def see(self, record: Record) -> Seen:
+        """A case through the network; the first one tells which layer the maps are of."""
+        seen = self.mapper.see(record)
+        if not self.maps.layers:
+            self.maps.layers = self.mapper.layers(seen, self.names)
+            shown = ", ".join(f"{layer.name} ({'x'.join(map(str, layer.grid))})" for layer in self.maps.layers)
+            log.info("maps (%s) of layer %s", self.maps.method, shown)
+        return seen
+
+
+def localise(
+    run: Path,
+    output: Path | None = None,
+    method: str = "grad_cam",
+    layer: Sequence[str] = (),
+    threshold: float | None = None,
+    checkpoint: str = "best",
+) -> dict[str, Any]:
+    """Maps of the test cases of a run that have a mask or boxes, scored; of each class that a case has.
+
+    threshold: from which on a map counts as the class; None: the one with the best mean IoU on the validation split. Beside
+    the network stand its own maps before training (`untrained`; of a network that has learnt nothing maps of classes still follow
+    the image, Adebayo 2018, arXiv:1810.03292), the centre of the image, random maps and the whole image, each at a
+    threshold of its own. Writes per_case.csv, summary.json, maps/ on the source grid and figures/ into `output` (default:
+    RUN/localisation). Returns the summary. Raises UserError.
+    """
+    one = Localiser(run, method, layer, checkpoint)
+    data = one.data
+    data.split = folder.read_json(run / folder.SPLIT)
+    check_split(data.split or {}, data.records())
+    parts = {part: [record for record in data.parts()[part] if has_truth(record)] for part in ("val", "test")}
+    if not parts["test"]:
+        raise UserError(
+            f"RUN: the test cases of {data.root} have no masks and no boxes; give --input to draw maps alone"
+        )
+    untrained = Mapper(data, build.task(one.cfg), one.device)
+    into = output or run / FOLDER
+    cases = {part: _Cases(one, untrained, records, len(data.parts()[part])) for part, records in parts.items()}
+    found = cases["val"].maps()
+    chosen = {name: best_threshold(pairs) for name, pairs in found.items()}
+    if not found:
+        log.warning("no validation case has a mask or boxes: maps count from 0.5 on; give --threshold")
+    if threshold is not None:
+        chosen[""] = threshold
+    return _score(one, cases["test"], chosen, into)
+
+
+class _Cases:
+    """Cases of a part with their maps, of the network and of what knows nothing."""
+
+    def __init__(self, one: Localiser, untrained: Mapper, records: Sequence[Record], total: int) -> None:
+        self.one, self.untrained, self.records, self.total = one, untrained, records, total
+
+    def each(self) -> Any:
+        """(seen, class, mask, {"": map, name of a chance: maps}) of every class that a case has and that has a map."""
+        for record in self.records:
+            truths = masks(self.one.data, record)
+            asked = [kind for kind in self.one.mapper.classes() if kind in truths]
+            if not asked:
+                continue
+            seen = self.one.see(record)
+            for kind in asked:
+                shape = truths[kind].shape
+                maps = {"": [self.one.mapper.map(seen, self.one.maps, kind)]}
+                maps[UNTRAINED] = [self.untrained.map(seen, self.one.maps, kind)]
+                for name, draw in CHANCE.items():
+                    times = DRAWS if name == "random" else 1
+                    seeds = [
+                        derive(self.one.cfg["seed"], name, record.case_id, kind, number) for number in range(times)
+                    ]
+                    maps[name] = [draw(shape, seed) for seed in seeds]
+                yield seen, kind, truths[kind], maps
+
+    def maps(self) -> dict[str, list[tuple[Array, Array]]]:
+        """Maps and masks of all, by what drew the map."""
+        found: dict[str, list[tuple[Array, Array]]] = {}
+        for _, _, truth, maps in self.each():
+            for name, several in maps.items():
+                found.setdefault(name, []).extend((values, truth) for values in several)
+        return found
+
+
+def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Path) -> dict[str, Any]:
+    scorer, data, rows = LocalisationScores(), one.data, []
+    drawn = Chosen(one.cfg["figures"], len(cases.records))
+    for seen, kind, truth, maps in cases.each():
+        row: dict[str, Any] = {"class": str(data.classes[kind]), "probability": seen.probabilities[kind]}
+        for name, several in maps.items():
+            scores = [scorer.case(values, truth, thresholds.get(name, 0.5)) for values in several]
+            suffix = f"_{name}" if name else ""
+            row |= {f"{key}{suffix}": float(np.mean([each[key] for each in scores])) for key in scorer.names}
+        rows.append({"case_id": seen.record.case_id, **row})
+        values = maps[""][0]
+        maps_written(seen, {str(data.classes[kind]): values}, into / "maps")
+        if drawn.next():
+            title = f"{seen.record.case_id}   {row['class']} {row['probability']:.2f}   IoU {row['iou']:.2f}"
+            image = data.preparation.image_on_source(seen.prepared.image, seen.prepared, seen.record)
+            figure = overlay(image, values, truth, thresholds.get("", 0.5), title)
+            save(figure, into / "figures" / f"{seen.record.case_id}_{row['class']}.png")
+    if not rows:
+        raise UserError(f"RUN: no test case of {data.root} has a mask or box of a class that it was trained on")
+    names = ["", UNTRAINED, *CHANCE]
+    metrics = {name or "network": scorer.summarize(rows, f"_{name}" if name else "") for name in names}
+    summary = {
+        "run": one.cfg["name"],
+        "checkpoint": one.checkpoint,
+        "part": "test",
+        "cases": len(rows),
+        "method": one.maps.method,
+        "layers": [layer.name for layer in one.maps.layers],
+        "thresholds": {name or "network": thresholds.get(name, 0.5) for name in names},
+        "metrics": metrics.pop("network"),
+        "chance": metrics,
+        "above_chance": compared(rows, scorer.names, [UNTRAINED, *CHANCE], one.cfg["seed"]),
+    }
+    folder.write(into / folder.PER_CASE, pd.DataFrame(rows).to_csv(index=False))
+    folder.write_json(into / folder.SUMMARY, summary)
+    log.info("%d of %d test cases have a class with a mask or box", len({row["case_id"] for row in rows}), cases.total)
+    log.info("results: %s, %s, maps and figures in %s", folder.PER_CASE, folder.SUMMARY, into)
+    return summary
+
+
+def draw(
+    run: Path, source: Path, output: Path, method: str = "grad_cam", layer: Sequence[str] = (), checkpoint: str = "best"
+) -> Path:
+    """Maps of new images: a file a class that the network sees in a case (of a yes or no always that of the yes), on the
+    image's own grid, and maps.csv with probabilities and where each map is largest. Returns the table. Raises UserError."""
+    one = Localiser(run, method, layer, checkpoint)
+    with advised(one.cfg, run, one.data):
+        records = timed(inputs(source, one.data, output), one.data)
+    rows = []
+    for record in records:
+        seen = one.see(record)
+        classes = list(one.mapper.classes())
+        if one.data.target == "multilabel":
+            classes = [kind for kind in classes if seen.probabilities[kind] >= 0.5]
+        elif one.data.target == "index":
+            classes = [int(np.argmax(seen.probabilities))]
+        maps = {str(one.data.classes[kind]): one.mapper.map(seen, one.maps, kind) for kind in classes}
+        files = maps_written(seen, maps, output)
+        for (name, values), kind in zip(maps.items(), classes, strict=True):
+            peak = " ".join(map(str, np.unravel_index(int(values.argmax()), values.shape)))
+            probability = round(seen.probabilities[kind], 6)
+            rows.append(
+                {
+                    "case_id": record.case_id,
+                    "class": name,
+                    "probability": probability,
+                    "peak": peak,
+                    "map": files[name].name,
+                }
+            )
+    table = output / "maps.csv"
+    columns = ["case_id", "class", "probability", "peak", "map"]
+    folder.write(table, pd.DataFrame(rows, columns=columns).to_csv(index=False))
+    log.info("%s: %d maps of %d cases", table, len(rows), len(records))
+    return table

@@ -1,0 +1,114 @@
+"""Localisation from a run folder: scores beside chance, maps on the source grid, new images, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from medexp.cli import main
+from medexp.errors import UserError
+from medexp.run import folder
+from medexp.run.localise import draw, localise
+from medexp.run.train import start
+
+
+@pytest.fixture(scope="module")
+def run(phantom_2d: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of lesions, hardly trained."""
+    into = tmp_path_factory.mktemp("runs") / "presence"
+    data = [f"dataset.root={phantom_2d}", "dataset.source.patients=12", "trainer.max_epochs=2", "figures=1"]
+    start(["experiment=classification/phantom_presence_2d", *data, "model.channels=[4,8]", f"run_dir={into}"])
+    return into
+
+
+@pytest.fixture(scope="module")
+def summary(run: Path) -> dict:
+    return localise(run)
+
+
+def test_scores_stand_beside_those_of_what_knows_nothing(run: Path, summary: dict) -> None:
+    assert summary == folder.read_json(run / "localisation" / folder.SUMMARY)
+    assert summary["layers"] == ["features"]
+    assert list(summary["chance"]) == ["untrained", "centre", "random", "uniform"]
+    table = pd.read_csv(run / "localisation" / folder.PER_CASE)
+    assert len(table) == summary["cases"]
+    for name in ("pointing", "average_precision", "iou", "box_recall_10"):
+        assert table[name].between(0, 1).all()
+        assert summary["metrics"][name]["mean"] == pytest.approx(table[name].mean())
+        assert summary["chance"]["uniform"][name]["mean"] == pytest.approx(table[f"{name}_uniform"].mean())
+        gap = (table[name] - table[f"{name}_centre"]).mean()
+        assert summary["above_chance"]["centre"][name]["mean"] == pytest.approx(gap)
+
+
+def test_only_cases_with_the_class_are_scored(run: Path, summary: dict, phantom_2d: Path) -> None:
+    known = pd.read_csv(phantom_2d / "cases.csv").set_index("case_id")["presence"]
+    test = folder.read_json(run / folder.SPLIT)["test"]
+    found = pd.read_csv(run / "localisation" / folder.PER_CASE)["case_id"].tolist()
+    assert found == [case for case in test if known[case] == "lesion"]
+
+
+def test_maps_lie_on_the_grid_of_their_images(run: Path, summary: dict, phantom_2d: Path) -> None:
+    case = pd.read_csv(run / "localisation" / folder.PER_CASE)["case_id"][0]
+    drawn = nib.load(run / "localisation" / "maps" / f"{case}_lesion.nii.gz")
+    image = nib.load(phantom_2d / "imagesTr" / f"{case}.nii.gz")
+    assert drawn.shape == image.shape
+    assert np.allclose(drawn.affine, image.affine)
+    values = np.asarray(drawn.dataobj)
+    assert 0 <= values.min() < values.max() <= 1
+    assert list((run / "localisation" / "figures").glob("*_lesion.png"))
+
+
+def test_a_threshold_that_is_given_is_taken(run: Path, tmp_path: Path) -> None:
+    found = localise(run, output=tmp_path / "out", method="grad_cam_pp", layer=["features.0"], threshold=0.4)
+    assert found["thresholds"]["network"] == 0.4
+    assert (found["method"], found["layers"]) == ("grad_cam_pp", ["features.0"])
+
+
+def test_new_images_have_maps_and_a_table(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    image = sorted((phantom_2d / "imagesTr").glob("*.nii.gz"))[0]
+    shutil.copy(image, tmp_path / "scan.nii.gz")
+    draw(run, tmp_path / "scan.nii.gz", tmp_path / "maps")
+    table = pd.read_csv(tmp_path / "maps" / "maps.csv")
+    assert table["class"].tolist() == ["lesion"]
+    values = np.asarray(nib.load(tmp_path / "maps" / table["map"][0]).dataobj)
+    peak = tuple(map(int, table["peak"][0].split()))
+    assert values[peak] == values.max()
+
+
+def test_data_without_masks_are_sent_to_input(run: Path, phantom_2d: Path, tmp_path: Path, layouts) -> None:
+    bare = tmp_path / "bare"
+    root = layouts.pictures(tmp_path / "pictures", ["benign", "malignant"], size=16)
+    start(
+        [
+            "experiment=classification/image_folder", f"dataset.root={root}", "dataset.classes=[benign,malignant]",
+            "dataset.image_size=[16,16]", "model=simple_cnn", "model.channels=[4]", "debug=fast", f"run_dir={bare}",
+        ]
+    )  # fmt: skip
+    with pytest.raises(UserError, match="no masks and no boxes; give --input"):
+        localise(bare)
+    draw(bare, root / "benign", tmp_path / "maps")
+    assert len(list((tmp_path / "maps").glob("*.png"))) == 6
+
+
+def test_a_run_without_classes_of_images_is_refused(phantom_2d: Path, tmp_path: Path, capsys) -> None:
+    into = tmp_path / "segmentation"
+    data = [f"dataset.root={phantom_2d}", "dataset.source.patients=12", "debug=fast"]
+    start(["experiment=segmentation/phantom_2d", *data, "figures=0", f"run_dir={into}"])
+    assert main(["localise", str(into)]) == 2
+    assert "gives no classes of whole images (mask)" in capsys.readouterr().err
+
+
+def test_mistakes_on_the_command_line_are_named(run: Path, capsys) -> None:
+    for words, said in (
+        (["--input", "x"], "--output: give a folder"),
+        (["--threshold", "2"], "--threshold: 2.0 is not between 0 and 1"),
+        (["--method", "cams"], "did you mean 'cam'"),
+        (["--layer", "feature"], "did you mean 'features'"),
+    ):
+        assert main(["localise", str(run), *words]) == 2
+        assert said in capsys.readouterr().err
