@@ -37,6 +37,8 @@ KINDS: dict[str, Kind] = {
     "boxes": Kind("boxes", dense=True),
     "instances": Kind("mask", encoded=False, label_map=True, dense=True, outputs=lambda count: count),
     "image": Kind("", encoded=False, of_classes=False, dense=True),
+    "generation": Kind("", encoded=False, of_classes=False, dense=None),
+    "generation_by_class": Kind("class", dense=None),
     "survival": Kind("survival", of_classes=False),
     "value": Kind("value", of_classes=False),
     "ordinal": Kind("class", outputs=lambda count: count - 1),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 OVERRIDES = "overrides, e.g. experiment=segmentation/hippocampus model=dynunet optimizer.lr=1e-3 (see `medexp list`)"
@@ -22,37 +23,39 @@ def _train(args: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(args: argparse.Namespace) -> int:
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """Within, medexp's log lines go to the terminal, and what libraries say does not."""
     from medexp.run import folder
-    from medexp.run.consensus import evaluated
     from medexp.run.quiet import quiet
-    from medexp.run.report import print_summary
 
     folder.log_to(None)
     with quiet():
+        yield
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from medexp.run.consensus import evaluated
+    from medexp.run.report import print_summary
+
+    with _speaking():
         print_summary(evaluated(args.run, args.data, args.output, args.checkpoint, args.without))
     return 0
 
 
 def _predict(args: argparse.Namespace) -> int:
-    from medexp.run import folder
     from medexp.run.consensus import predicted
-    from medexp.run.quiet import quiet
 
-    folder.log_to(None)
-    with quiet():
+    with _speaking():
         written = predicted(args.run, args.input, args.output, args.checkpoint)
     print(f"predictions: {written}")
     return 0
 
 
 def _export(args: argparse.Namespace) -> int:
-    from medexp.run import folder
     from medexp.run.export import export
-    from medexp.run.quiet import quiet
 
-    folder.log_to(None)
-    with quiet():
+    with _speaking():
         print(f"release: {export(args.run, args.output, args.checkpoint)}")
     return 0
 
@@ -106,6 +109,7 @@ def _completion(args: argparse.Namespace) -> int:
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds every verb with its arguments, examples and action."""
+    from medexp.run.arguments import add_cache, add_evaluate, add_generate
     from medexp.run.bench.arguments import add_parts
     from medexp.run.localisation.arguments import add_localise
 
@@ -133,21 +137,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         "  medexp evaluate RUN\n  medexp evaluate RUN --data /data/other_hospital --output results\n"
         "  medexp evaluate RUN --without each\n  medexp evaluate AXIAL CORONAL SAGITTAL",
     )
-    evaluate.add_argument("run", type=Path, nargs="+", metavar="RUN", help=SEVERAL)
-    evaluate.add_argument(
-        "--data",
-        metavar="ROOT",
-        help="another folder of the same format: all of its labelled cases; those seen in training are counted",
-    )
-    evaluate.add_argument("--output", type=Path, metavar="DIR", help="where to write per_case.csv and summary.json")
-    evaluate.add_argument(
-        "--without",
-        nargs="+",
-        default=[],
-        metavar="CHANNEL",
-        help="once more without this modality (a number from 0, or its name; each: every one in turn): what is lost",
-    )
-    evaluate.add_argument("--checkpoint", choices=("best", "last"), default="best")
+    add_evaluate(evaluate, SEVERAL)
 
     predict = add(
         *("predict", "a run's model on new images", _predict),
@@ -167,6 +157,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     predict.add_argument("--output", type=Path, required=True, metavar="PATH", help=said)
     predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
     add_localise(add)
+    add_generate(add)
     exported = add(
         *("export", "a run's weights as a folder to give away: safetensors, and what predict needs", _export),
         "  medexp export RUN --output hippocampus\n  medexp export RUN --output hippocampus_last --checkpoint last",
@@ -214,17 +205,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
         *("cache", "the store of prepared cases: list it, verify it, prune it", _cache),
         "  medexp cache\n  medexp cache verify\n  medexp cache prune --older-than 30",
     )
-    cached.add_argument(
-        "action_name",
-        nargs="?",
-        choices=("list", "verify", "prune"),
-        default="list",
-        metavar="ACTION",
-        help="list (default), verify: read every entry to its end, prune: remove damaged, outdated and half-written ones",
-    )
-    cached.add_argument("--older-than", type=float, metavar="DAYS", help="prune also what was not used for so long")
-    cached.add_argument("--all", action="store_true", help="prune everything")
-    cached.add_argument("--folder", type=Path, metavar="DIR", help="another store (dataset.store)")
+    add_cache(cached)
 
     timed = add(
         *("bench", "medexp beside the plain use of PyTorch, Lightning and MONAI on this machine", _bench),

@@ -45,6 +45,7 @@ def _register() -> None:
     OmegaConf.register_new_resolver("count", len, replace=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("thresholds", lambda classes: len(classes) - 1, replace=True)
+    OmegaConf.register_new_resolver("classes_or_none", lambda classes: len(classes) + 1, replace=True)
     OmegaConf.register_new_resolver("product", lambda one, other: one * other, replace=True)
     OmegaConf.register_new_resolver("box_outputs", lambda classes, axes: len(classes) + 2 * axes, replace=True)
 

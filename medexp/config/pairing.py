@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from medexp.config import adversarial, detection, mixing, modalities, sequence, survival, translation, values
+from medexp.config import adversarial, detection, diffusion, mixing, modalities, sequence, survival, translation, values
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -26,7 +26,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
-    for kind in (translation, survival, sequence, detection, modalities, values, adversarial):
+    for kind in (translation, survival, sequence, detection, modalities, values, adversarial, diffusion):
         yield from kind.problems(cfg)
 
 
@@ -141,14 +141,14 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = _on_meta(cfg["model"])(image, **sequence.given(cfg))
+            output = _on_meta(cfg["model"])(image, **sequence.given(cfg), **diffusion.given(cfg))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
         yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
         return
     found = [*_output(cfg, output, tuple(size)), *sequence.outcome(cfg, output, tuple(size))]
-    found += values.output(cfg, output, tuple(size))
+    found += [*values.output(cfg, output, tuple(size)), *diffusion.output(cfg, output, tuple(size))]
     yield from found or _whole(cfg, image)
 
 

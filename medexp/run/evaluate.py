@@ -20,7 +20,6 @@ from medexp.data.splits.make import check_split
 from medexp.data.store.content import Contents
 from medexp.errors import UserError
 from medexp.run import folder, missing
-from medexp.run.inference import Outcome, infer
 from medexp.run.results import results
 from medexp.run.volumes import volume_id
 from medexp.targets import KINDS
@@ -169,18 +168,9 @@ def score(
 ) -> dict[str, Any]:
     """Predicts, compares and writes the results into `output`. known: what else the summary says of the cases."""
     scorer, found = build.scorer(cfg), results(cfg, data)
-    rows: list[dict[str, Any]] = []
     log.info("evaluating %d cases (%s)", found.begin(records, output / "figures"), part)
     _make(output)
-
-    def receive(outcome: Outcome) -> None:
-        scored = found.row(outcome, scorer)
-        if scored is not None:
-            case_id, row = scored
-            rows.append({"case_id": case_id, **row})
-            found.draw(outcome, row)
-
-    infer(cfg, task, data, records, receive, labelled=True)
+    rows = found.rows(task, records, scorer)
     found.finish(rows)
     summary = {
         "run": cfg["name"],
@@ -189,7 +179,7 @@ def score(
         "cases": len(rows),
         "seed": cfg["seed"],
         **(known or {}),
-        "metrics": scorer.summarize([{k: v for k, v in row.items() if k != "case_id"} for row in rows]),
+        "metrics": found.summary(rows, scorer),
     }
     folder.write(output / folder.PER_CASE, pd.DataFrame(rows).to_csv(index=False))
     folder.write_json(output / folder.SUMMARY, summary)

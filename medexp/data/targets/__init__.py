@@ -21,6 +21,7 @@ ENCODERS: dict[str, Encode] = {
     "value": values.values,
     "ordinal": classes.index,
     "multitask": values.values,
+    "generation_by_class": classes.index,
 }
 
 

@@ -23,6 +23,8 @@ WHERE = {
     "value": "values.Values",
     "ordinal": "grades.Grades",
     "multitask": "heads.Heads",
+    "generation": "samples.Samples",
+    "generation_by_class": "samples.Samples",
 }
 
 

@@ -32,6 +32,25 @@ class Results(ABC):
         self.figures, self.count = figures, len(records)
         return len(records)
 
+    def rows(self, task: Task, records: Sequence[Record], scorer: Any) -> list[dict[str, Any]]:
+        """Of per_case.csv, `case_id` first: each case through the network, then scored and perhaps drawn."""
+        rows: list[dict[str, Any]] = []
+
+        def receive(outcome: Outcome) -> None:
+            scored = self.row(outcome, scorer)
+            if scored is not None:
+                case_id, row = scored
+                rows.append({"case_id": case_id, **row})
+                self.draw(outcome, row)
+
+        infer(self.cfg, task, self.data, records, receive, labelled=True)
+        return rows
+
+    def summary(self, rows: Sequence[dict[str, Any]], scorer: Any) -> dict[str, Any]:
+        """`metrics` of summary.json."""
+        summary: dict[str, Any] = scorer.summarize([{k: v for k, v in row.items() if k != "case_id"} for row in rows])
+        return summary
+
     @abstractmethod
     def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]] | None:
         """Case id and row of per_case.csv, from a scorer (`metrics.test`); None where more outcomes must come first."""

@@ -1,0 +1,43 @@
+"""Experiments that leaves of diffusion fit into, and small data for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+PHANTOM, MEDNIST = ["experiment=diffusion/phantom_2d"], ["experiment=diffusion/mednist"]
+QUICK = ["metrics.test.count=4", "task.steps=2"]
+CLASSES = ["AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT"]
+
+
+def host(group: str, option: str, line: str) -> list[list[str]]:
+    if group not in ("task", "metrics", "model") or not option.startswith("diffusion"):
+        return []
+    return [
+        [*(MEDNIST if option.endswith("by_class") else PHANTOM), *([f"task={option}"] if group == "metrics" else [])]
+    ]
+
+
+def model(option: str, line: str) -> list[list[str]]:
+    solid = ["dataset=phantom", "dataset.image_size=[16,16,16]"]
+    return [PHANTOM, [*PHANTOM, *solid], MEDNIST] if option == "diffusion_unet" else []
+
+
+def exchanged(experiment: str) -> list[str] | None:
+    if not experiment.startswith("diffusion"):
+        return None
+    return ["optimizer=sgd", "scheduler=plateau", "augmentation=flips", "callbacks=default", "loss=mae"]
+
+
+def small_data(
+    experiment: str, root: Path, layouts: SimpleNamespace, request: pytest.FixtureRequest
+) -> list[str] | None:
+    if not experiment.startswith("diffusion"):
+        return None
+    if "phantom" in experiment:
+        given = [f"dataset.root={request.getfixturevalue('phantom_2d')}", "dataset.source.patients=12"]
+    else:
+        given = [f"dataset.root={layouts.pictures(root / 'pictures', CLASSES, size=32)}"]
+    return [*given, *QUICK, "dataset.image_size=[16,16]"]
