@@ -46,7 +46,7 @@ def _generate(args: argparse.Namespace) -> int:
 
     folder.log_to(None)
     with quiet():
-        print(f"samples: {generate(args.run, args.count, args.output, args.seed, args.class_name, args.checkpoint)}")
+        generate(args.run, args.count, args.output, args.seed, args.class_name, args.checkpoint)  # says where they are
     return 0
 
 
