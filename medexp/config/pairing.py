@@ -67,7 +67,7 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
         (SPATIAL, dataset["spatial_dims"], "dataset.spatial_dims"),
         (
             INPUTS,
-            translation.inputs(cfg),
+            diffusion.inputs(cfg),
             "dataset.in_channels" + " (degradation.inputs)" * bool(cfg.get("degradation")),
         ),
         (OUTPUTS, task["out_channels"], "task.out_channels"),
@@ -137,11 +137,11 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     size = dataset.get("patch_size") or dataset.get("image_size")
     if size is None:
         return
-    image = torch.empty((2, *sequence.frames(cfg), translation.inputs(cfg), *size), device="meta")
+    image = torch.empty((2, *sequence.frames(cfg), diffusion.inputs(cfg), *size), device="meta")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = _on_meta(cfg["model"])(image, **sequence.given(cfg), **diffusion.given(cfg))
+            output = diffusion.bound(cfg, _on_meta(cfg["model"]))(image, **sequence.given(cfg))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
@@ -166,7 +166,7 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = instantiate(node, _convert_="all")(odd, _on_meta(cfg["model"]).eval()).shape
+            shape = instantiate(node, _convert_="all")(odd, diffusion.bound(cfg, _on_meta(cfg["model"]).eval())).shape
     except Exception as error:  # the network's own words on the size
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         if bare:

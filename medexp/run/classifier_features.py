@@ -36,7 +36,8 @@ class ClassifierFeatures:
             raise UserError(f"metrics.test.features: {run}: its network ends in no linear layer; give a classifier")
         self.net = task.net.eval()
         self.seen: list[Tensor] = []
-        layers[-1].register_forward_pre_hook(lambda module, given: self.seen.append(given[0]))
+        self.last = layers[-1]
+        self.last.register_forward_pre_hook(lambda module, given: self.seen.append(given[0]))
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 from layouts.configs import problems
 
 MEDNIST, PHANTOM = "experiment=diffusion/mednist", "experiment=diffusion/phantom_2d"
+RESTORATION = "experiment=diffusion/phantom_super_resolution"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,11 @@ MEDNIST, PHANTOM = "experiment=diffusion/mednist", "experiment=diffusion/phantom
         ([PHANTOM, "dataset.image_size=null"], "samples have one size; give dataset.image_size"),
         ([PHANTOM, "dataset.windows=[[40,400]]"], "dataset.windows: images that it makes have no way back"),
         ([PHANTOM, "dataset.image_size=[30,30]"], "model: monai.networks.nets.DiffusionModelUNet cannot take"),
+        ([RESTORATION, "degradation=null"], "degradation: null; give one, e.g. degradation=gaussian_noise"),
+        ([RESTORATION, "model=diffusion_unet"], "model.in_channels: 1, but"),
+        ([RESTORATION, "task.samples=0"], "task.samples: 0; give 1 or more"),
+        ([RESTORATION, "inferer.divisible_by=2"], "inferer.divisible_by: 2 does not suit"),
+        ([PHANTOM, "degradation=blur"], "only task=translation restores images"),
         ([PHANTOM, "model.out_channels=2"], "model.out_channels: 2, but task.out_channels is 1"),
     ],
 )  # fmt: skip
@@ -32,7 +38,7 @@ def test_parts_that_do_not_fit_are_refused(words: list[str], message: str) -> No
 
 
 @pytest.mark.parametrize(
-    "words", [[PHANTOM], [MEDNIST, "task.guidance=2"], [PHANTOM, "task.sampler=ddpm", "task.steps=30"]]
+    "words", [[PHANTOM], [RESTORATION], [MEDNIST, "task.guidance=2"], [PHANTOM, "task.sampler=ddpm", "task.steps=30"]]
 )
 def test_parts_that_fit_pass(words: list[str]) -> None:
     assert problems(*words) == []

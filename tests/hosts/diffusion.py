@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 PHANTOM, MEDNIST = ["experiment=diffusion/phantom_2d"], ["experiment=diffusion/mednist"]
+RESTORATION = ["experiment=diffusion/phantom_super_resolution"]
 QUICK = ["metrics.test.count=4", "task.steps=2"]
 CLASSES = ["AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT"]
 
@@ -15,13 +16,14 @@ CLASSES = ["AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT"]
 def host(group: str, option: str, line: str) -> list[list[str]]:
     if group not in ("task", "metrics", "model") or not option.startswith("diffusion"):
         return []
-    return [
-        [*(MEDNIST if option.endswith("by_class") else PHANTOM), *([f"task={option}"] if group == "metrics" else [])]
-    ]
+    chosen = RESTORATION if option.endswith("restoration") else MEDNIST if option.endswith("by_class") else PHANTOM
+    return [[*chosen, *([f"task={option}"] if group == "metrics" else [])]]
 
 
 def model(option: str, line: str) -> list[list[str]]:
     solid = ["dataset=phantom", "dataset.image_size=[16,16,16]"]
+    if option == "diffusion_unet_restoration":
+        return [RESTORATION, [*RESTORATION, "dataset=phantom", "dataset.patch_size=[16,16,16]"]]
     return [PHANTOM, [*PHANTOM, *solid], MEDNIST] if option == "diffusion_unet" else []
 
 
@@ -40,4 +42,6 @@ def small_data(
         given = [f"dataset.root={request.getfixturevalue('phantom_2d')}", "dataset.source.patients=12"]
     else:
         given = [f"dataset.root={layouts.pictures(root / 'pictures', CLASSES, size=32)}"]
+    if "super_resolution" in experiment:
+        return [*given, "task.steps=2", "dataset.patch_size=[16,16]"]
     return [*given, *QUICK, "dataset.image_size=[16,16]"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,7 @@ from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.errors import UserError
 from medexp.run import folder, sampling
+from medexp.run.classifier_features import ClassifierFeatures
 from medexp.run.evaluate import evaluate
 from medexp.run.generate import generate
 from medexp.run.predict import predict
@@ -196,6 +198,22 @@ def test_the_run_compares_samples_with_training_and_held_out_images(by_class: Pa
     assert (by_class / "figures" / "samples.png").is_file()
     evaluate(by_class, None, tmp_path)
     assert (tmp_path / "per_case.csv").read_text() == (by_class / "per_case.csv").read_text()
+
+
+def test_a_classifier_tells_images_apart_by_the_layer_before_its_last(by_class: Path, tmp_path: Path) -> None:
+    dataset = folder.load(by_class)["dataset"]
+    data = [f"dataset.root={dataset['root']}", f"dataset.classes=[{','.join(CLASSES)}]", "dataset.image_size=[16,16]"]
+    quick = ["model=simple_cnn", "trainer.max_epochs=1", "figures=0", f"run_dir={tmp_path / 'classifier'}"]
+    run = Path(start(["experiment=classification/mednist", *data, *quick])["run_dir"])
+    preparation = build.datamodule(folder.load(by_class)).preparation
+    found = ClassifierFeatures(run, preparation)
+    images = torch.randn(3, 1, 16, 16)
+    seen = found(images)
+    assert len(seen) == 3
+    with torch.no_grad():
+        torch.testing.assert_close(found.last(seen), found.net(images))
+    with pytest.raises(UserError, match=r"metrics\.test\.features: .* another dataset\.normalize than the samples"):
+        ClassifierFeatures(run, replace(preparation, normalize=None))
 
 
 def test_other_data_and_predictions_are_refused_with_the_next_move(by_class: Path, tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_a_resumed_run_goes_on_as_the_unbroken_one(
 def test_a_checkpoint_holds_values_alone_and_generates_the_same(task: Any, fit: Fit, tmp_path: Path) -> None:
     one, other = task(classes=3), task(classes=3)
     fit(one, ITEMS).save_checkpoint(tmp_path / "a.ckpt")
-    other.moments.zero_()
+    other.measured.moments.zero_()
     other.load_state_dict(torch.load(tmp_path / "a.ckpt", weights_only=True)["state_dict"])
     assert torch.equal(one.generate(3, 0), other.generate(3, 0))
 
@@ -135,7 +135,7 @@ class Knows(nn.Module):
         self.task: list[Diffusion] = []
 
     def forward(self, x: Tensor, timesteps: Tensor) -> Tensor:
-        kept = self.task[0].noising.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
+        kept = self.task[0].denoising.noising.alphas_cumprod[timesteps].reshape(-1, 1, 1, 1)
         noise = (x - kept.sqrt() * self.image) / (1 - kept).sqrt()
         velocity = kept.sqrt() * noise - (1 - kept).sqrt() * self.image
         return {"epsilon": noise, "sample": self.image.expand_as(x), "v_prediction": velocity}[self.prediction]
@@ -150,7 +150,7 @@ def test_whoever_knows_the_image_below_the_noise_samples_it(
     net = Knows(wanted, prediction)
     one = task(net=net, prediction=prediction, sampler=sampler, steps=steps)
     net.task.append(one)
-    found = (one.generate(2, 0) - one.moments[0]) / one.moments[1]
+    found = (one.generate(2, 0) - one.measured.moments[0]) / one.measured.moments[1]
     torch.testing.assert_close(found, wanted.expand(2, -1, -1, -1), rtol=0, atol=2e-3)
 
 
@@ -168,12 +168,16 @@ def test_guidance_goes_beyond_the_class_away_from_none(task: Any) -> None:
 
     plain, guided = (task(net=Labelled(), classes=3, prediction="sample", guidance=g) for g in (1.0, 3.0))
     assert torch.allclose(
-        (plain.generate(1, 0, torch.tensor([1])) - plain.moments[0]) / plain.moments[1], torch.tensor(0.1), atol=1e-4
+        (plain.generate(1, 0, torch.tensor([1])) - plain.measured.moments[0]) / plain.measured.moments[1],
+        torch.tensor(0.1),
+        atol=1e-4,
     )
     assert seen == [[1]] * 5
     seen.clear()
     assert torch.allclose(
-        (guided.generate(1, 0, torch.tensor([1])) - guided.moments[0]) / guided.moments[1], torch.tensor(0.3), atol=1e-4
+        (guided.generate(1, 0, torch.tensor([1])) - guided.measured.moments[0]) / guided.measured.moments[1],
+        torch.tensor(0.3),
+        atol=1e-4,
     )
     assert seen == [[1], [2]] * 5
 
@@ -181,12 +185,12 @@ def test_guidance_goes_beyond_the_class_away_from_none(task: Any) -> None:
 def test_samples_are_learnt_to_be_of_the_size_and_range_of_the_training_images(task: Any) -> None:
     one = task()
     voxels = torch.cat([item["image"] for item in ITEMS])  # type: ignore[arg-type]
-    torch.testing.assert_close(one.moments, torch.stack([voxels.mean(), voxels.std(correction=0)]))
+    torch.testing.assert_close(one.measured.moments, torch.stack([voxels.mean(), voxels.std(correction=0)]))
     found = one.generate(4, 0)
     assert voxels.min() - 1e-4 <= found.min() <= found.max() <= voxels.max() + 1e-4
     one.learn(Data(patch_size=(4, 6)))
     assert one.generate(1, 0).shape == (1, 1, 4, 6)
-    assert one.scaled(collate(ITEMS)["image"]).shape == (4, 1, 4, 6)
+    assert one.measured.cut(collate(ITEMS)["image"]).shape == (4, 1, 4, 6)
 
 
 def test_training_images_of_several_sizes_are_refused(task: Any) -> None:
