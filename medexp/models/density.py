@@ -16,21 +16,36 @@ MOMENTUM = (
 )
 
 
-class DensityCNN(nn.Module):
-    """Convolution blocks, of which all but the last halve the image; then for each output a density above 0 at every place
-    and its mean over the image, scaled by a batch norm.
+class Density(nn.Module):
+    """A dense network's outputs (B, K, *spatial) as densities above 0 at every place, their mean over the image, and that
+    scaled by a batch norm.
 
     What is asked of a volume or a count is how much of something there is, wherever it is. A lesion of 1 ml is a thousandth
     of a scan: pooled features hardly show it, a density that is 0 elsewhere does. The mean is in proportion to the sum
     where images have one size.
 
-    channels: of each block. Raises UserError in training on batches of one.
+    Raises UserError in training on batches of one.
     """
+
+    def __init__(self, net: nn.Module, out_channels: int) -> None:
+        super().__init__()
+        self.net = net
+        self.scale = nn.BatchNorm1d(out_channels, momentum=MOMENTUM)  # to that of a standardised target
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, K)."""
+        if self.training and len(image) < 2:
+            raise UserError("dataset.batch_size: 1, but Density scales densities by the batch; give 2 or more")
+        density = F.softplus(self.net(image).float())
+        return self.scale(density.flatten(2).mean(dim=2))
+
+
+class DensityCNN(Density):
+    """Densities of convolution blocks, of which all but the last halve the image. channels: of each block."""
 
     def __init__(
         self, spatial_dims: int, in_channels: int, out_channels: int, channels: Sequence[int] = (16, 32, 32)
     ) -> None:
-        super().__init__()
         widths = [in_channels, *channels]
         halved = Pool["max", spatial_dims]
         blocks: list[nn.Module] = []
@@ -41,13 +56,5 @@ class DensityCNN(nn.Module):
                 nn.ReLU(),
                 *([halved(kernel_size=2)] if number < len(channels) else []),
             ]
-        self.features = nn.Sequential(*blocks)
-        self.density = Conv["conv", spatial_dims](widths[-1], out_channels, kernel_size=1)
-        self.scale = nn.BatchNorm1d(out_channels, momentum=MOMENTUM)  # to that of a standardised target
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, *spatial) -> (B, K)."""
-        if self.training and len(image) < 2:
-            raise UserError("dataset.batch_size: 1, but DensityCNN scales densities by the batch; give 2 or more")
-        density = F.softplus(self.density(self.features(image)).float())
-        return self.scale(density.flatten(2).mean(dim=2))
+        density = Conv["conv", spatial_dims](widths[-1], out_channels, kernel_size=1)
+        super().__init__(nn.Sequential(*blocks, density), out_channels)

@@ -44,12 +44,7 @@ class PooledHeads(nn.Module):
         self.net, self.spatial_dims = net, spatial_dims
         self.layer, channels = _deepest(net, spatial_dims, in_channels, layer)
         net.get_submodule(self.layer).register_forward_hook(self._keep)
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(2 * channels, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, width(entry))
-            )
-            for entry in targets.values()
-        )
+        self.heads = nn.ModuleList(_head(2 * channels, hidden, width(entry), dropout) for entry in targets.values())
         self._features: Tensor | None = None
 
     def _keep(self, module: nn.Module, given: Any, output: Tensor) -> None:
@@ -72,6 +67,14 @@ class PooledHeads(nn.Module):
         spread = found.view(*found.shape, *[1] * self.spatial_dims).expand(-1, -1, *first.shape[2:])
         whole = torch.cat([first, spread.to(first.dtype)], dim=1)
         return [whole, *rest] if rest else whole
+
+
+def _head(features: int, hidden: int, outputs: int, dropout: float) -> nn.Module:
+    """Pooled features are of any size, and units that are 0 for all images learn nothing more: so they are normalised, and
+    the units never 0 throughout."""
+    return nn.Sequential(
+        nn.LayerNorm(features), nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
+    )
 
 
 def _deepest(net: nn.Module, spatial_dims: int, in_channels: int, layer: str | None) -> tuple[str, int]:

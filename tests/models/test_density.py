@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medexp.errors import UserError
-from medexp.models.density import DensityCNN
+from medexp.models.density import Density, DensityCNN
 
 
 def test_twice_as_much_of_something_is_twice_the_density() -> None:
@@ -12,9 +12,9 @@ def test_twice_as_much_of_something_is_twice_the_density() -> None:
     torch.manual_seed(0)
     net = DensityCNN(2, 1, 1, channels=(4, 8)).eval()
     net.scale = torch.nn.Identity()
-    for place, layer in enumerate(net.features):  # a norm over the image would look at all of it
+    for place, layer in enumerate(net.net):  # a norm over the image would look at all of it
         if "Norm" in type(layer).__name__:
-            net.features[place] = torch.nn.Identity()
+            net.net[place] = torch.nn.Identity()
     spot = torch.rand(6, 6)
     images = torch.zeros(3, 1, 64, 64)
     for image, places in zip(images, ([], [(8, 8)], [(8, 8), (40, 44)]), strict=True):
@@ -31,6 +31,14 @@ def test_a_density_is_never_below_zero_and_outputs_are_one_each() -> None:
     found = net(torch.randn(2, 2, 8, 10, 12))
     assert found.shape == (2, 3)
     assert found.min() >= 0
+
+
+def test_any_network_with_a_value_a_voxel_can_be_summed() -> None:
+    net = Density(torch.nn.Conv2d(1, 2, 1, bias=False), out_channels=2).eval()
+    net.net.weight.data[:] = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    found = net(torch.tensor([[[[0.0, 3.0]]]]))
+    means = [(torch.nn.functional.softplus(torch.tensor([0.0, sign * 3.0]))).mean() for sign in (1, -1)]
+    torch.testing.assert_close(found, torch.stack(means)[None] / (1 + net.scale.eps) ** 0.5)
 
 
 def test_gradients_reach_every_parameter() -> None:

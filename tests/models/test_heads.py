@@ -29,7 +29,7 @@ def test_the_coarsest_features_of_a_network_feed_its_heads(name: str) -> None:
     torch.manual_seed(0)
     net = make()
     heads = PooledHeads(net, 2, 1, TARGETS, hidden=4).eval()
-    assert heads.heads[0][0].in_features == 2 * channels
+    assert heads.heads[0][1].in_features == 2 * channels
     image = torch.randn(2, 1, 64, 64)
     found = heads(image)
     assert found.shape == (2, 3 + 5, 64, 64)
@@ -58,9 +58,24 @@ def test_a_copy_has_features_of_its_own() -> None:
     assert not torch.equal(other(image)[:, 3:], heads(image)[:, 3:])
 
 
+def test_heads_learn_from_features_of_any_size() -> None:
+    """Units that are 0 for all images learn nothing more."""
+    torch.manual_seed(0)
+    net = nets.UNet(2, 1, 3, channels=(4, 8, 16), strides=(2, 2), norm=None)
+    heads = PooledHeads(net, 2, 1, TARGETS)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.mul_(6)
+    found = heads(torch.randn(8, 1, 16, 16))[:, 3:, 0, 0]
+    assert found.std(dim=0).min() > 1e-3
+    found.square().sum().backward()
+    for head in heads.heads:
+        assert (head[1].weight.grad.abs().amax(dim=1) > 0).all()
+
+
 def test_the_layer_can_be_named() -> None:
     heads = PooledHeads(NETS["BasicUNet"][0](), 2, 1, TARGETS, layer="down_1")
-    assert heads.heads[0][0].in_features == 2 * 4
+    assert heads.heads[0][1].in_features == 2 * 4
     with pytest.raises(UserError, match=r"model\.layer: 'down_9' gives no features; some that do: "):
         PooledHeads(NETS["BasicUNet"][0](), 2, 1, TARGETS, layer="down_9")
     with pytest.raises(UserError, match="names nothing for the heads"):

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 # Networks that read something else than one image, or give something else than classes: see their own tests.
-OTHERS = ("sequence", "unet_heads", "dynunet_heads", "restoration", "density_cnn", "with_covariates")
+OTHERS = ("sequence", "unet_heads", "dynunet_heads", "restoration", "density", "with_covariates")
 LEAVES = {
     path.stem: path
     for path in sorted(Path(__file__).parents[2].joinpath("conf/model").glob("*.yaml"))
