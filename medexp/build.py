@@ -38,9 +38,10 @@ def task(cfg: Config, data: DataModule | None = None) -> Task:
     """The task around its network. `data` (set up) is asked for class weights where the loss says `auto`."""
     torch.manual_seed(derive(cfg["seed"], "init"))
     metrics = {name: _make(node) for name, node in (cfg["metrics"].get("validation") or {}).items()}
+    net = _make(cfg["model"])  # first: its weights are the same, whatever else draws some
     built: Task = _make(
         cfg["task"],
-        net=_make(cfg["model"]),
+        net=net,
         loss=_make(_with_weights(cfg["loss"], data)),
         optimizer=_make(cfg["optimizer"]),
         scheduler=_make(cfg["scheduler"]),
@@ -49,6 +50,7 @@ def task(cfg: Config, data: DataModule | None = None) -> Task:
         monitor=cfg["monitor"],
         mode=cfg["mode"],
         seed=cfg["seed"],
+        **({"learning": _make(cfg["learning"])} if cfg.get("learning") else {}),
     )
     learn: Any = getattr(built, "learn", None)
     if data is not None and learn is not None:  # what a task takes from the training split, as buffers

@@ -12,7 +12,16 @@ import medexp
 PACKAGE = Path(medexp.__file__).parent
 FLOORS = {
     **{"verbs": 6, "cli": 7, "__main__": 8, "run": 5, "build": 4, "callbacks": 3, "data": 2, "tasks": 2},
-    **{"models": 1, "losses": 1, "transforms": 1, "metrics": 1, "inferers": 1, "optim": 1, "transfer": 1},
+    **{
+        "models": 1,
+        "losses": 1,
+        "transforms": 1,
+        "metrics": 1,
+        "inferers": 1,
+        "optim": 1,
+        "transfer": 1,
+        "learning": 1,
+    },
     **{"errors": -1, "seeding": 0, "__init__": 0, "performance": 1, "trainer": 4, "targets": 0, "boxes": 0},
     **{"covariates": 0},
 }

@@ -12,7 +12,7 @@ from medexp.errors import Faults, UserError, nearest
 RESERVED = {"_target_", "_partial_", "_recursive_", "_convert_", "_args_"}
 # What `build` adds to a node: not to be given in YAML, not to be missed there.
 INJECTED: dict[str, set[str]] = {
-    "task": {"net", "loss", "optimizer", "scheduler", "inferer", "metrics", "mode", "seed"},
+    "task": {"net", "loss", "optimizer", "scheduler", "inferer", "metrics", "mode", "seed", "learning"},
     "dataset": {"augmentation", "degradation", "seed"},
     "trainer": {"callbacks", "logger", "default_root_dir"},
 }
@@ -21,13 +21,15 @@ GROUPS = (
     *("task", "dataset", "model", "init", "loss", "optimizer", "scheduler", "augmentation", "inferer", "trainer"),
     *("callbacks", "logger", "metrics"),
 )
+OPTIONAL = ("degradation", "learning")  # groups that may be left out
 
 
 def check(cfg: dict[str, Any], headline: str) -> None:
     """Raises Faults with every problem of a resolved config; returns where there is none."""
     from medexp.config import pairing
 
-    problems = [problem for group in GROUPS for problem in _group(group, cfg.get(group) or {})]
+    groups = [*GROUPS, *(group for group in OPTIONAL if cfg.get(group))]
+    problems = [problem for group in groups for problem in _group(group, cfg.get(group) or {})]
     problems += pairing.problems(cfg, sound=not problems)
     if cfg["figures"] < 0:
         problems.append(f"figures: {cfg['figures']} is negative; give a number of test cases to draw, 0 for none")

@@ -24,7 +24,7 @@ from medexp.config.root import Root
 from medexp.errors import Faults, UserError, nearest
 
 # Keys that runs of earlier versions have not written, as they were then.
-SINCE: dict[str, Any] = {"init": {"_target_": "medexp.transfer.weights.Weights"}, "degradation": {}}
+SINCE: dict[str, Any] = {"init": {"_target_": "medexp.transfer.weights.Weights"}, "degradation": {}, "learning": {}}
 
 
 class OwnConf(SearchPathPlugin):

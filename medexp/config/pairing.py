@@ -6,7 +6,18 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from medexp.config import adversarial, detection, diffusion, mixing, modalities, sequence, survival, translation, values
+from medexp.config import (
+    adversarial,
+    detection,
+    diffusion,
+    learning,
+    mixing,
+    modalities,
+    sequence,
+    survival,
+    translation,
+    values,
+)
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -26,7 +37,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
-    for kind in (translation, survival, sequence, detection, modalities, values, adversarial, diffusion):
+    for kind in (translation, survival, sequence, detection, modalities, values, adversarial, diffusion, learning):
         yield from kind.problems(cfg)
 
 

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from medexp.data import boxes, frames
 from medexp.data.boxes import BOXES
 from medexp.data.order import Draw
+from medexp.data.splits.unlabelled import UNLABELLED
 from medexp.data.store.entries import Kept
 from medexp.seeding import derive
 
@@ -122,7 +123,10 @@ class EvalCases(Dataset[Item]):
 
 def collate(items: list[Item]) -> Item:
     """Tensors stacked (boxes padded to one number, see data/boxes.py; studies of frames to the longest, see
-    data/frames.py), everything else in lists."""
+    data/frames.py), everything else in lists. Items without a label are a batch of their own, "unlabelled", within that of the others."""
+    bare = [{key: value for key, value in item.items() if key != UNLABELLED} for item in items if UNLABELLED in item]
+    if bare:
+        return {**collate([item for item in items if UNLABELLED not in item]), UNLABELLED: collate(bare)}
     items = frames.unfolded(items)
     first = items[0]
     padded = {key: pad_sequence([item[key] for item in items], True, boxes.PADDING) for key in BOXES if key in first}

@@ -39,9 +39,13 @@ class Resumable(pl.LightningDataModule):
     def order(self, count: int, seed: int, weights: Sequence[float] | None, batch_size: int) -> tuple[EpochOrder, int]:
         """The order of `count` cases for this rank, less what was consumed, and the size of its batches. Raises UserError."""
         rank, ranks = self.ranks()
-        self._batch = min(batch_size, -(-count // ranks))
-        self._start.fits(self._batch, ranks)
-        self._order = EpochOrder(count, seed, rank, ranks, weights, self._start)
+        batch = min(batch_size, -(-count // ranks))
+        return self.follow(EpochOrder(count, seed, rank, ranks, weights, self._start), batch)
+
+    def follow(self, order: EpochOrder, batch: int) -> tuple[EpochOrder, int]:
+        """Goes by an order of this rank, in batches of that size. Raises UserError."""
+        self._order, self._batch = order, batch
+        self._start.fits(batch, order.ranks)
         if self.trainer:  # resumed: workers start to read before Lightning says which epoch it is
             epochs: Any = self.trainer.fit_loop.epoch_progress
             self._order.set_epoch(epochs.current.processed)

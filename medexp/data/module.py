@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +16,8 @@ from medexp.data import expand, tally
 from medexp.data.balance import Balance
 from medexp.data.boxes import placed
 from medexp.data.cases import Item
-from medexp.data.checks.facts import CaseFacts, facts_of, judged
-from medexp.data.checks.integrity import check_across
+from medexp.data.checks.facts import facts_of
+from medexp.data.checks.judge import NO_LABEL, judge
 from medexp.data.checks.options import check_counts, check_neighbours, check_options
 from medexp.data.frames import Frames
 from medexp.data.modalities import present, without
@@ -26,17 +25,20 @@ from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
 from medexp.data.serving import Serving
+from medexp.data.splits.draw import draw
 from medexp.data.splits.make import Split, check_split
-from medexp.data.splits.presence import label_strata
+from medexp.data.splits.unlabelled import UNLABELLED, bare, check_labelled
 from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.keep import Keeper
 from medexp.data.store.pack import unpack
 from medexp.data.targets import encode
+from medexp.data.unlabelled import Unlabelled
 from medexp.data.values import valued
 from medexp.errors import Faults, UserError, nearest
 from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
+LOADED = ("train", "val", UNLABELLED)  # parts of the split that training goes through
 
 
 class DataModule(Serving):
@@ -56,6 +58,8 @@ class DataModule(Serving):
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
     batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that a worker may stand still.
     degradation: makes pairs of images for networks that restore them (see medexp/transforms/degradation.py).
+    labelled: number or share of the training cases that keep their labels; unlabelled: how others come into batches (see
+    medexp/data/unlabelled.py), None: they do not.
     augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
@@ -97,6 +101,8 @@ class DataModule(Serving):
         augmentation: Callable[[Item, int], Item] | None = None,
         augment_on_device: bool = False,
         degradation: Callable[[Item, int], Item] | None = None,
+        labelled: float | None = None,
+        unlabelled: Unlabelled | None = None,
         store: str | None = None,
         about: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -120,6 +126,7 @@ class DataModule(Serving):
         check_options(spatial_dims, classes, label_values, plane, patch_size, foreground)
         check_neighbours(neighbours, plane, in_channels, windows)
         check_counts(batch_size=(1, batch_size), num_workers=(0, num_workers), limit=(1, limit), timeout=(0, timeout))
+        check_labelled(labelled, unlabelled is not None)
         if sequence is not None:
             sequence.alone(target, plane=plane, times=times, windows=windows, augment_on_device=augment_on_device)
         self.sequence, self.targets = sequence, dict(targets or {})
@@ -128,6 +135,7 @@ class DataModule(Serving):
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
         self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
         self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
+        self.labelled, self.unlabelled = labelled, unlabelled
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self.without: tuple[int, ...] = ()  # channels that cases are loaded without, to see what a model makes of it
@@ -139,7 +147,8 @@ class DataModule(Serving):
     def records(self) -> list[Record]:
         """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
         if self._records is None:
-            listed = listed_by(self.source, self.root, self.missing, list(self.covariates))
+            asked = self.missing, list(self.covariates), self.unlabelled is not None
+            listed = listed_by(self.source, self.root, *asked)
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             if self.times is not None:
@@ -154,18 +163,15 @@ class DataModule(Serving):
         """Records of train, val and test; the split is made once and kept in `self.split`."""
         records = {record.case_id: record for record in self.records()}
         if self.split is None:
-            strata: dict[str, Any] = label_strata(
-                self.splitter, list(records.values()), self.preparation, self.target, self.store
-            )
-            if "left_out" in inspect.signature(self.splitter).parameters:
-                strata["left_out"] = self._left_out
-            split = self.splitter(list(records.values()), seed=self.seed, **strata)
+            told = self.seed, self.target, self.preparation, self.store, self._left_out
+            split = draw(self.splitter, [*records.values()], *told, self.unlabelled is not None, self.labelled)
             self.split = {part: few(ids, self.limit, self.plane is not None) for part, ids in split.items()}
         missing = [case for ids in self.split.values() for case in ids if case not in records]
         if missing:
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)
         check_split(self.split, records.values())  # a split kept from earlier, or made by somebody else's function
-        return {part: [records[case] for case in ids] for part, ids in self.split.items()}
+        parts = {part: [records[case] for case in ids] for part, ids in self.split.items()}
+        return {part: [*map(bare, each)] if part == UNLABELLED else each for part, each in parts.items()}
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and checks every case of the split, once; prepared cases are kept."""
@@ -173,41 +179,34 @@ class DataModule(Serving):
             return
         parts = self.parts()
         self.covariates = known.learned(self.covariates, [record.covariates for record in parts["train"]])
-        held = {record.case_id for part in ("train", "val") for record in parts[part]}
-        records = [record for part in parts.values() for record in part]
-        kept = self.keeper().keep(records, held)
-        self._judge(records, kept)
+        held = {record.case_id for part in LOADED for record in parts.get(part, ())}
+        labelled = [record for part, each in parts.items() if part != UNLABELLED for record in each]
+        kept = dict(zip([r.case_id for r in labelled], self.keeper().keep(labelled, held), strict=True))
+        if others := parts.get(UNLABELLED):
+            kept |= zip([r.case_id for r in others], self.keeper(labelled=False).keep(others, held), strict=True)
+        warnings = judge(parts, kept, self.classes, self.target, self.root)
+        for word in known.lacking(self.covariates, [record.covariates for each in parts.values() for record in each]):
+            log.info("dataset.covariates: %s", word)
+        if said := [*small_parts(parts), *warnings]:
+            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
+        self._kept = {name: case for name, case in kept.items() if "image" in case}
         if self.patch_size is None:
-            need_one_size([case.shape("image")[1:] for case in kept if "image" in case], self.batch_size)
-        self._kept = {record.case_id: case for record, case in zip(records, kept, strict=True) if "image" in case}
-        self._cases = {part: [self._case(record) for record in parts[part]] for part in ("train", "val")}
+            need_one_size([case.shape("image")[1:] for case in self._kept.values()], self.batch_size)
+        self._cases = {part: [self._case(record, part) for record in parts.get(part, ())] for part in LOADED}
 
-    def _case(self, record: Record) -> tuple[Item, Kept]:
+    def _case(self, record: Record, part: str) -> tuple[Item, Kept]:
         kept = self._kept[record.case_id]
+        if part == UNLABELLED:
+            return {**self.facts(record, labelled=False), UNLABELLED: True}, kept
         return placed(self.facts(record), kept, self.target), kept
 
-    def _judge(self, records: list[Record], kept: list[Kept]) -> None:
-        """Raises Faults for what is wrong with cases as these records name them, or across the split; says warnings."""
-        facts = {
-            record.case_id: judged(record, CaseFacts.from_json(case.facts["case"]), self.classes, self.target)
-            for record, case in zip(records, kept, strict=True)
-        }
-        problems = [error for fact in facts.values() for error in fact.errors]
-        problems += check_across(self.split or {}, facts, records)
-        if problems:
-            raise Faults(f"{len(problems)} faults in {len(records)} cases of {self.root}", problems)
-        for word in known.lacking(self.covariates, [record.covariates for record in records]):
-            log.info("dataset.covariates: %s", word)
-        said = [*small_parts(self.parts()), *(warning for fact in facts.values() for warning in fact.warnings)]
-        if said:
-            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
-
-    def keeper(self) -> Keeper:
-        """What reads, checks and prepares the cases."""
-        mask = KINDS[self.target].label_map
+    def keeper(self, labelled: bool = True) -> Keeper:
+        """What reads, checks and prepares the cases, or images alone."""
+        target = self.target if labelled else NO_LABEL
+        mask = KINDS[target].label_map
         return Keeper(
             self.preparation,
-            lambda record, image, label: facts_of(record, image, label, self.classes, self.target),
+            lambda record, image, label: facts_of(record, image, label, self.classes, target),
             with_label=mask,
             asked=str(len(self.classes)) if mask else "",
             folder=self.store,

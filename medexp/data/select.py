@@ -11,6 +11,7 @@ from typing import Any
 
 from medexp.data.records import Record
 from medexp.data.splits.files import excluded, without
+from medexp.data.splits.unlabelled import UNLABELLED
 from medexp.errors import Faults, UserError
 from medexp.seeding import derive
 
@@ -19,14 +20,20 @@ FEW = 5  # patients
 
 
 def listed_by(
-    source: Callable[..., list[Record]], root: Path, missing: str, covariates: Sequence[str] = ()
+    source: Callable[..., list[Record]],
+    root: Path,
+    missing: str,
+    covariates: Sequence[str] = (),
+    unlabelled: bool = False,
 ) -> list[Record]:
-    """What a source lists; one that can is told whether cases may lack a modality, and which covariates are wanted. Raises
-    UserError where it has none."""
+    """What a source lists; one that can is told whether cases may lack a modality, whether they may lack a label because
+    something is learnt from those too, and which covariates are wanted. Raises UserError where it has none."""
     takes = inspect.signature(source).parameters
     options: dict[str, Any] = {}
     if missing != "error" and "allow_missing" in takes:
         options["allow_missing"] = True
+    if unlabelled and "with_unlabelled" in takes:
+        options["with_unlabelled"] = True
     if covariates:
         if "covariates" not in takes:
             what = "tables (csv), BIDS and the phantom have them, this data set has none"
@@ -103,5 +110,5 @@ def small_parts(parts: Mapping[str, Sequence[Record]]) -> list[str]:
         f"{part} has {count} patient{'s' * (count != 1)}: scores on so few say little; take folds (dataset.split.fold) or "
         "a split file (dataset.split.file)"
         for part, count in patients.items()
-        if part != "train" and count < FEW
+        if part not in ("train", UNLABELLED) and count < FEW
     ]

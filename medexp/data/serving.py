@@ -11,7 +11,9 @@ from medexp.data.balance import Balance, case_weights
 from medexp.data.cases import EvalCases, Item, TrainCases, augmented, in_turn
 from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
+from medexp.data.splits.unlabelled import UNLABELLED
 from medexp.data.training import TrainingSplit, loader
+from medexp.data.unlabelled import STRONG, BesideOrder, Unlabelled, beside
 from medexp.seeding import derive
 
 
@@ -30,6 +32,7 @@ class Serving(TrainingSplit):
     augmentation: Callable[[Item, int], Item] | None
     degradation: Callable[[Item, int], Item] | None
     augment_on_device: bool
+    unlabelled: Unlabelled | None
 
     @abstractmethod
     def parts(self) -> dict[str, list[Record]]:
@@ -46,12 +49,24 @@ class Serving(TrainingSplit):
         change = in_turn(self.augmentation, self.degradation)
         cases = TrainCases(kept, self.seed, self.patch_size, self.foreground, change, self.augment_on_device)
         weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
+        if self.unlabelled is not None:
+            return self._beside(cases, weights, self.unlabelled)
         order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
         return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
 
+    def _beside(self, cases: TrainCases, weights: list[float] | None, unlabelled: Unlabelled) -> DataLoader[Item]:
+        """Batches of labelled cases and of cases without a label."""
+        bare, (rank, ranks) = self._cases[UNLABELLED], self.ranks()
+        sizes = {"batch_size": self.batch_size, "per_batch": unlabelled.per_batch}
+        order = BesideOrder(len(cases), self.seed, rank, ranks, weights, self._start, bare=len(bare), **sizes)
+        self.follow(order, order.batch)
+        both = beside(cases, bare, self.seed, self.patch_size, unlabelled.views(cases.augmentation))
+        return loader(both, self.num_workers, self.timeout, batch_size=order.batch, sampler=order, drop_last=True)
+
     def cases_waited_for(self) -> list[str]:
         """Case ids of the training batch that was due when an exception ended the training."""
-        return [self._cases["train"][draw.index][0]["case_id"] for draw in self.waited_for]
+        cases = [*self._cases["train"], *self._cases.get(UNLABELLED, ())]
+        return [cases[draw.index][0]["case_id"] for draw in self.waited_for]
 
     def val_dataloader(self) -> DataLoader[Item]:
         cases, (rank, ranks) = self._cases["val"], self.ranks()
@@ -65,5 +80,11 @@ class Serving(TrainingSplit):
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Images travel from the store through workers to the device in half precision, and are float32 from here on."""
-        batch = augmented(batch, in_turn(self.augmentation, self.degradation))
+        change = in_turn(self.augmentation, self.degradation)
+        if UNLABELLED in batch:
+            assert self.unlabelled is not None
+            bare = augmented(batch.pop(UNLABELLED), self.unlabelled.views(change))
+            bare |= {key: bare[key].float() for key in ("image", STRONG) if key in bare}
+            return {**self.on_after_batch_transfer(batch, dataloader_idx), UNLABELLED: bare}
+        batch = augmented(batch, change)
         return {**batch, "image": batch["image"].float()}

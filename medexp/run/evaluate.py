@@ -17,6 +17,7 @@ from medexp import build
 from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.data.splits.make import check_split
+from medexp.data.splits.unlabelled import UNLABELLED, has_label
 from medexp.data.store.content import Contents
 from medexp.errors import UserError
 from medexp.run import folder, missing
@@ -85,7 +86,7 @@ def seen(trained: dict[str, Any], run: Path, data: DataModule, records: Sequence
     except UserError as error:
         log.warning("whether the run was trained on these cases is not known: %s", error)
         return {"n_seen_in_training": None, "seen_in_training": [], "seen_by": None}
-    ids = [case for part in ("train", "val") for case in split.get(part, [])]
+    ids = [case for part in ("train", "val", UNLABELLED) for case in split.get(part, [])]
     own = {record.case_id: record for record in _own(trained)}
     with tempfile.TemporaryDirectory() as elsewhere:
         contents = _contents(data.store, Path(elsewhere))
@@ -147,8 +148,7 @@ def labelled(data: DataModule) -> list[Record]:
     kind = KINDS[data.target]
     if not kind.encoded and not kind.label_map:  # what is learnt is in the images themselves
         return records[: data.limit]
-    of = "label" if kind.label_map else "boxes" if kind.provides == "boxes" else "target"  # of a record
-    found = [record for record in records if getattr(record, of) is not None]
+    found = [record for record in records if has_label(record, data.target)]
     if len(found) < len(records):
         log.info("%d of %d cases have no label and are left out", len(records) - len(found), len(records))
     if not found:

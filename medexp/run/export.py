@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 Config = dict[str, Any]
 TRAINING = (  # of a data set: where it is, who was in it, how it was drawn from
     *("root", "split", "store", "exclude", "limit", "balance", "foreground", "patch_size", "about"),
+    *("labelled", "unlabelled"),
     *("num_workers", "timeout", "augment_on_device"),
 )
 LAYOUTS = tuple(  # that predict looks for: patterns and names of columns
@@ -48,6 +49,8 @@ def export(run: Path, output: Path, checkpoint: str = "best") -> Path:
         raise UserError(f"--output: {kept[0]} is there already; give another folder")
     task, source = build.task(cfg), folder.weights(run, checkpoint)
     build.load_weights(task, source)
+    if task.learning is not None:  # of what was learnt, that which predicts
+        task.net, task.learning = task.learning.predictor(task.net), None
     entries = task.state_dict().items()
     state = {k: v.detach().clone().contiguous() for k, v in entries if not k.startswith(build.LEARNT_WITH)}
     said = described(cfg, run, checkpoint)

@@ -34,6 +34,7 @@ STAND_INS: dict[str, Any] = {
     },
     "augmentation": None,
     "degradation": {},
+    "learning": {},
     "callbacks": {},
     "logger": {},
 }

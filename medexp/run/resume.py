@@ -78,6 +78,8 @@ def _changeable(cfg: dict[str, Any], key: str, run: Path) -> None:
         raise UserError(f"{key}: a resumed run stays in its folder, {run}; leave {key} out")
     if key.startswith("init."):
         raise UserError(f"{key}: a resumed run goes on from weights of its own; leave {key} out, or start a new run")
+    if key == "dataset.labelled":
+        raise UserError(f"{key}: a resumed run keeps its split; leave {key} out, or start a new run")
     if isinstance(cfg.get(key), dict):
         raise UserError(f"{key}: a group cannot be exchanged when resuming; change its values, or start a new run")
     node: Any = cfg

@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from medexp.errors import UserError
+from medexp.learning.base import Learning
 from medexp.optim.groups import parameter_groups
 from medexp.optim.layers import groups_by_layer
 from medexp.optim.schedule import follow
 from medexp.seeding import derive
+from medexp.tasks.draws import reseed
 
 Batch = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Task(pl.LightningModule, ABC):
     l1: weight of the L1 penalty on the parameters that weight decay applies to.
     layer_decay: share of its learning rate that each layer hands to the one before it, so that the first layers of a
     pretrained network learn least; 1: all layers learn at one rate.
+    learning: how training uses its batches; None: by the step alone.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class Task(pl.LightningModule, ABC):
         seed: int = 0,
         l1: float = 0.0,
         layer_decay: float = 1.0,
+        learning: Learning | None = None,
     ) -> None:
         super().__init__()
         self.net = net
@@ -64,7 +68,9 @@ class Task(pl.LightningModule, ABC):
         self.optimizer, self.scheduler, self.inferer = optimizer, scheduler, inferer
         self.metrics = nn.ModuleDict(metrics)
         self.out_channels, self.monitor, self.mode, self.seed, self.l1 = out_channels, monitor, mode, seed, l1
-        self.layer_decay = layer_decay
+        self.layer_decay, self.learning = layer_decay, learning
+        if learning is not None:
+            learning.begin(net)
         self._named = tuple(inspect.signature(net.forward).parameters)[1:]
         self._losses: list[Tensor] = []
         self._val_losses: list[Tensor] = []  # of each batch of a validation, times its cases
@@ -100,22 +106,23 @@ class Task(pl.LightningModule, ABC):
         """The network of an image alone: whatever else its `forward` names, beside the first argument, it is given from
         the batch where that has it, a value a case; the windows of one case share it."""
         given = {name: batch[name] for name in self._named if name in batch}
+        net = self.net if self.training or self.learning is None else self.learning.predictor(self.net)
         if not given:
-            return self.net
+            return net
 
         def with_given(image: Tensor) -> Any:
-            return self.net(image, **{name: _for_each(value, len(image)) for name, value in given.items()})
+            return net(image, **{name: _for_each(value, len(image)) for name, value in given.items()})
 
         return with_given
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and its like draw from f(seed, step, rank): a resumed run draws what the unbroken one would have.
         parts = [batch_idx] if self.trainer.accumulate_grad_batches > 1 else []  # batches of one step draw anew
-        _reseed(derive(self.seed, "step", self.global_step, self.global_rank, *parts), self.device)
+        reseed(derive(self.seed, "step", self.global_step, self.global_rank, *parts), self.device)
         self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.step(batch).loss
+        loss = self.step(batch).loss if self.learning is None else self.learning.objective(self, batch)
         self._losses.append(loss.detach())
         return loss + self.l1 * self._l1_norm() if self.l1 else loss
 
@@ -183,6 +190,8 @@ class Task(pl.LightningModule, ABC):
             optimizers = self.new_optimizers()
         except (TypeError, ValueError, RuntimeError) as error:  # what a constructor says of a value
             raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
+        if learning := self.learning:
+            optimizers[0].register_step_post_hook(lambda *_: learning.stepped(self))
         return optimizers, self._schedules(optimizers)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -238,11 +247,3 @@ def _empty(metric: Metric) -> None:
         value: Any = getattr(metric, name)
         empty: Any = [part[:0] for part in value] if isinstance(value, list) else torch.zeros_like(value) + nothing
         setattr(metric, name, empty)
-
-
-def _reseed(seed: int, device: torch.device) -> None:
-    """torch.manual_seed for the generators that a step draws from: for a device that is not there yet, torch formats
-    three stack traces a call, which is more than a small step takes."""
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)

@@ -20,6 +20,7 @@ BUNDLE = (
 )  # of a MONAI bundle (docs.monai.io, "MONAI Bundle Specification")
 # What checkpoints of common trainers call the network among optimizer, epoch and the like.
 ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "network_weights", "weights")
+TEACHER = "learning.teacher."
 KINDS = "a run folder, a .pt, .pth, .ckpt or .safetensors file, a MONAI bundle, torchvision:NAME or timm:NAME"
 
 
@@ -34,7 +35,13 @@ def read(source: str, checkpoint: str, entry: str | None) -> tuple[Tensors, str]
         return _of_package(package, name), source
     path = _file(Path(source).expanduser(), checkpoint)
     content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    return _network(content, path, entry), str(path)
+    return _predicting(_network(content, path, entry)), str(path)
+
+
+def _predicting(tensors: Tensors) -> Tensors:
+    """Of a run with a teacher, which predicts there (medexp/learning), its weights in the place of the network's."""
+    taught = {f"net.{key.removeprefix(TEACHER)}": value for key, value in tensors.items() if key.startswith(TEACHER)}
+    return {key: value for key, value in (tensors | taught).items() if not key.startswith(TEACHER)}
 
 
 def _file(path: Path, checkpoint: str) -> Path:

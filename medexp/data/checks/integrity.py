@@ -15,6 +15,7 @@ from medexp.data.formats.picture import PICTURES, TIFF
 from medexp.data.images import suffix
 from medexp.data.records import Box, Record
 from medexp.data.splits.make import Split, check_split
+from medexp.data.splits.unlabelled import learnt_with
 from medexp.data.targets import encode
 from medexp.errors import Faults, UserError
 from medexp.targets import KINDS
@@ -150,7 +151,7 @@ def check_across(split: Split, facts: Mapping[str, CaseFacts], records: Iterable
         check_split(split, records)
     except Faults as error:
         found += error.problems
-    part_of = {case: part for part, cases in split.items() for case in cases}
+    part_of = {case: learnt_with(part) for part, cases in split.items() for case in cases}
     for cases in twins(facts):
         parts = {part_of[case] for case in cases if case in part_of}
         if len(parts) > 1:
@@ -161,7 +162,7 @@ def check_across(split: Split, facts: Mapping[str, CaseFacts], records: Iterable
 
 def superfluous(split: Split, facts: Mapping[str, CaseFacts]) -> dict[str, str]:
     """Case id -> reason, of the cases to leave out so that no image is in two parts: the test split stays whole."""
-    part_of = {case: part for part, cases in split.items() for case in cases}
+    part_of = {case: learnt_with(part) for part, cases in split.items() for case in cases}
     out: dict[str, str] = {}
     for cases in twins(facts):
         cases = [case for case in cases if case in part_of]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from medexp.data.records import Record
+from medexp.data.splits.unlabelled import UNLABELLED, learnt_with
 from medexp.errors import Faults, UserError, nearest
 
 log = logging.getLogger(__name__)
@@ -33,9 +34,12 @@ def apply_file(
     split (others are passed over). Both may do without val or test; there `fold` must be None.
     A name that is no case but a patient stands for all their cases (the slices of a volume, its time points).
     unlisted: "error", or "leave_out" the cases that the file does not name. left_out: cases that are not in `records`
-    because the user left them out, not because the file is of other data.
+    because the user left them out, not because the file is of other data. Cases that a run learnt from without their labels
+    (its "unlabelled") have no part.
     """
     parts, renamed = _read(path.expanduser(), fold)
+    aside = set(_cases({UNLABELLED: parts.pop(UNLABELLED, [])}, records)[UNLABELLED])
+    records = [record for record in records if record.case_id not in aside]
     parts = _cases(parts, records)
     problems = _problems(parts, records, set(left_out))
     if problems:
@@ -55,9 +59,16 @@ def apply_file(
         log.warning("%s: does not name %d of %d cases; they are left out", path, len(unknown), len(records))
     if len(kept) < len(part_of):
         log.info("%s: %d of its cases were left out of the data set", path, len(part_of) - len(kept))
+    if aside:
+        log.info("%s: %d of its cases are learnt from without their labels, or not at all", path, len(aside))
     if any(record.split is not None for record in records):
         log.info("%s: is used instead of the split that the data set comes with", path)
     return kept
+
+
+def named_unlabelled(path: str | None, fold: int | None) -> set[str]:
+    """Cases that a run's split.json names as learnt from without their labels; none in any other file. Raises UserError."""
+    return set() if path is None else set(_read(Path(path).expanduser(), fold)[0].get(UNLABELLED, ()))
 
 
 def _cases(parts: Mapping[str, Sequence[str]], records: Sequence[Record]) -> dict[str, list[str]]:
@@ -75,8 +86,8 @@ def torn(split: Mapping[str, Sequence[str]], patient_of: Mapping[str, str]) -> l
     seen: dict[str, tuple[str, str]] = {}
     for part, ids in split.items():
         for case in filter(patient_of.__contains__, ids):
-            other, first = seen.setdefault(patient_of[case], (part, case))
-            if other != part:
+            other, first = seen.setdefault(patient_of[case], (learnt_with(part), case))
+            if other != learnt_with(part):
                 problems.append(f"one patient is in {other} (case {first}) and in {part} (case {case})")
     return problems
 
@@ -111,7 +122,7 @@ def _read(path: Path, fold: int | None) -> tuple[dict[str, list[str]], dict[str,
     if isinstance(content, list):
         return _nnunet(path, content, fold), {"val": "test"}
     _no_fold(path, fold)
-    return _lists(path, "", content, PARTS), {}
+    return _lists(path, "", content, (*PARTS, UNLABELLED)), {}
 
 
 def _no_fold(path: Path, fold: int | None) -> None:
