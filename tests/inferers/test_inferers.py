@@ -84,6 +84,18 @@ def test_whole_image_pads_both_ends_by_repeating_the_edge() -> None:
     assert seen[0][0, 0, 0].tolist() == [1, 1, 2, 3, 4, 5, 5, 5]
 
 
+@torch.no_grad()
+def test_images_smaller_than_the_patch_are_padded_as_in_training() -> None:
+    """A network with instance norm meets in training, and here, what the padding makes of its statistics."""
+    network, inputs = unet(2), image((9, 20))
+    widths = (2, 2, 3, 4)  # (B, C, 9, 20) to 16 x 24: before and after, the last axis first
+    wanted = network(torch.nn.functional.pad(inputs, widths, mode="replicate"))[..., 3:12, 2:22]
+    torch.testing.assert_close(WholeImage(4, at_least=[16, 24])(inputs, network), wanted)
+    torch.testing.assert_close(WholeImage(8, at_least=[15, 4])(inputs, network), wanted)
+    with pytest.raises(UserError, match=r"inferer\.at_least: \[16, 16, 16\] for an image of 2 axes"):
+        WholeImage(4, at_least=[16, 16, 16])(inputs, network)
+
+
 def test_whole_image_points_to_simple_for_a_network_without_spatial_output() -> None:
     with pytest.raises(UserError, match=r"\(2, 2, 32, 32\) into \(2, 2\).*inferer=simple"):
         WholeImage(divisible_by=32)(image((20, 20)), lambda inputs: inputs.mean((2, 3)))
