@@ -46,13 +46,15 @@ def _register() -> None:
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("thresholds", lambda classes: len(classes) - 1, replace=True)
     OmegaConf.register_new_resolver("classes_or_none", lambda classes: len(classes) + 1, replace=True)
+    OmegaConf.register_new_resolver("either", lambda one, other: one or other, replace=True)
+    OmegaConf.register_new_resolver("sum", lambda one, other: one + other, replace=True)
     OmegaConf.register_new_resolver("product", lambda one, other: one * other, replace=True)
     OmegaConf.register_new_resolver("box_outputs", lambda classes, axes: len(classes) + 2 * axes, replace=True)
 
 
 def better(name: str) -> str:
     """Whether a monitored value is better when smaller ("min": losses, errors, distances) or larger ("max")."""
-    smaller = ("loss", "error", "mae", "mse", "rmse", "hd95", "asd")
+    smaller = ("loss", "error", "mae", "mse", "rmse", "hd95", "asd", "mmd")
     return "min" if any(word in name.rsplit("/", 1)[-1].split("_") for word in smaller) else "max"
 
 

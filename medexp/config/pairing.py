@@ -152,14 +152,16 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            output = diffusion.bound(cfg, _on_meta(cfg["model"]))(image, **sequence.given(cfg))
+            given = adversarial.given(cfg) or (image,)
+            output = diffusion.bound(cfg, _on_meta(cfg["model"]))(*given, **sequence.given(cfg))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-        given = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
-        yield f"model: {cfg['model']['_target_']} cannot take {given}: {reason}"
+        shown = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
+        yield f"model: {cfg['model']['_target_']} cannot take {shown}: {reason}"
         return
     found = [*_output(cfg, output, tuple(size)), *sequence.outcome(cfg, output, tuple(size))]
     found += [*values.output(cfg, output, tuple(size)), *diffusion.output(cfg, output, tuple(size))]
+    found += adversarial.output(cfg, output, tuple(size))
     yield from found or _whole(cfg, image)
 
 

@@ -25,23 +25,25 @@ class Adversarial(Task):
 
     discriminator: gives scores, high for real images: MONAI's PatchDiscriminator or MultiScalePatchDiscriminator, or any
     module that returns a tensor. criterion: `criterion(scores, target_is_real, for_discriminator)`, as MONAI's
-    PatchAdversarialLoss. discriminator_optimizer: what differs from `optimizer` for the discriminator ({lr: 1e-4}), or an
-    optimizer of its own; None: nothing. Both follow the schedule.
+    PatchAdversarialLoss; None: the loss is it. discriminator_optimizer: what differs from `optimizer` for the discriminator
+    ({lr: 1e-4}), or an optimizer of its own; None: nothing. Both follow the schedule.
 
-    A step, as Lightning, checkpoints and seeds count it, is a batch: one step of the discriminator, then one of the
-    network. train/loss is of the network and without the discriminator's part, which is train/adversarial.
+    A step, as Lightning, checkpoints and seeds count it, is a batch: `critic_steps` of the discriminator, then one of the
+    network. train/loss is all that the network descends, of which train/adversarial is the discriminator's part.
     """
+
+    critic_steps = 1
 
     def __init__(
         self,
         discriminator: nn.Module,
-        criterion: nn.Module,
+        criterion: nn.Module | None = None,
         discriminator_optimizer: Callable[..., Optimizer] | Mapping[str, Any] | None = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
         self.automatic_optimization = False
-        self.discriminator, self.criterion = discriminator, criterion
+        self.discriminator, self.criterion = discriminator, criterion or self.loss
         given = discriminator_optimizer
         self._second = given if callable(given) else partial(self.optimizer, **(given or {}))
         self.clipping: tuple[Any, Any] = (None, None)  # value and algorithm, as the Trainer was told
@@ -53,8 +55,8 @@ class Adversarial(Task):
         """The network's step on a training batch, and what the other two need of it."""
 
     @abstractmethod
-    def discriminator_loss(self, batch: Batch, made: Any) -> Tensor:
-        """Of telling real from made images, which are detached from the network."""
+    def discriminator_loss(self, batch: Batch, made: Any, turn: int) -> Tensor:
+        """Of telling real from made images, which are detached from the network; turn: which of its steps with the batch."""
 
     @abstractmethod
     def adversarial_loss(self, batch: Batch, made: Any) -> Tensor:
@@ -62,23 +64,24 @@ class Adversarial(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         step, made = self.made(batch)
-        self._losses.append(step.loss.detach())
+        self._losses.append(loss := step.loss.detach().float().clone())
         self._parts.append(parts := torch.zeros(len(PARTS), device=self.device))
         self._norms.clear()
-        told = self._learn(DISCRIMINATOR, lambda: self.discriminator_loss(batch, made))
+        for turn in range(self.critic_steps):
+            parts[1] = self._learn(DISCRIMINATOR, partial(self.discriminator_loss, batch, made, turn))
         penalty = self.l1 * self._l1_norm() if self.l1 else 0.0
-        passed: list[Tensor] = []
 
-        def loss() -> Tensor:
-            passed.append(self.adversarial_loss(batch, made))
-            return step.loss + penalty + passed[0]
+        def descended() -> Tensor:
+            adversarial = self.adversarial_loss(batch, made)
+            parts[0] = adversarial.detach()
+            return step.loss + adversarial + penalty
 
-        total = self._learn(GENERATOR, loss)
-        parts.copy_(torch.stack([passed[0].detach(), told]))
+        total = self._learn(GENERATOR, descended)
+        loss += parts[0]
         self.gradient_norm = torch.stack(self._norms).norm() if self._norms else None
         if self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self._step_schedules(plateau=False)
-        return total + told
+        return total + parts[1]
 
     def _learn(self, place: int, loss: Callable[[], Tensor]) -> Tensor:
         """A step of one optimizer, the parameters of the other held; returns the loss, detached."""
@@ -88,7 +91,7 @@ class Adversarial(Task):
         value = loss()
         chosen.zero_grad()
         self.manual_backward(value)
-        if place == DISCRIMINATOR:
+        if place == GENERATOR:
             chosen.step()  # Lightning counts this one
         else:
             self.trainer.strategy.optimizer_step(chosen.optimizer, do_nothing_closure)

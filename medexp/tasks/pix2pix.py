@@ -38,7 +38,7 @@ class Pix2Pix(Adversarial):
         step = self.step(batch)
         return step, step.scores
 
-    def discriminator_loss(self, batch: Batch, made: Tensor) -> Tensor:
+    def discriminator_loss(self, batch: Batch, made: Tensor, turn: int) -> Tensor:
         real = self.real_or_not(self._judged(batch, batch["reference"]), True, for_discriminator=True)
         fake = self.real_or_not(self._judged(batch, made.detach()), False, for_discriminator=True)
         return (real + fake) / 2

@@ -161,7 +161,7 @@ def test_a_poisoned_batch_is_left_out_of_both_networks_and_counted_once(words: l
         ("trainer.accumulate_grad_batches=2", "steps two networks with each batch"),
         ("trainer.strategy=fsdp", "use ddp, or one device"),
         ("task.discriminator.in_channels=1", "1 of the image and 1 of the input (task.condition); set it to 2"),
-        ("task.condition=false", "it sees the 1 of the image; set it to 1"),
+        ("task.condition=false", "it sees 1 of the image; set it to 1"),
         ("task.discriminator.spatial_dims=3", "but dataset.spatial_dims is 2"),
         ("task.discriminator.num_layers_d=6", "cannot take 2 x [32, 32]"),
         ("task.discriminator_optimizer.bettas=[0,1]", "did you mean 'betas'?"),
