@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medexp.errors import UserError, nearest
 from medexp.inferers.map_layers import Call, Layer
 
-Method = Literal["grad_cam", "grad_cam_pp", "cam"]
+Method = Literal["grad_cam", "grad_cam_pp", "cam", "attention"]
 METHODS: tuple[str, ...] = get_args(Method)
 CLOSE = 1e-3  # relative difference of scores that are the same
 
@@ -22,8 +22,9 @@ class ClassMaps:
     """Maps of the classes of a classifier.
 
     method: "grad_cam" (Selvaraju 2017, arXiv:1610.02391), "grad_cam_pp" (Chattopadhyay 2018, arXiv:1710.11063), "cam" (Zhou
-    2016, arXiv:1512.04150), for networks that end in the mean of a grid and one linear layer. layers: see `layers`; maps of
-    several are added up. Raises UserError for another method.
+    2016, arXiv:1512.04150), for networks that end in the mean of a grid and one linear layer; "attention", for networks of
+    bags (medexp.models.multiple_instance): how much each instance counts, the same for all classes. layers: see `layers`,
+    attention has none; maps of several are added up. Raises UserError for another method.
     """
 
     def __init__(self, method: str, layers: Sequence[Layer]) -> None:
@@ -37,6 +38,9 @@ class ClassMaps:
         """The map (*spatial) of an image (1, C, *spatial) for one of the network's outputs, from 0 to 1; all 0 where the class is
         seen nowhere. `call` gives the scores of an image, through `net`. Raises UserError where a method does not suit it."""
         total = torch.zeros(image.shape[2:], device=image.device)
+        if self.method == "attention":
+            with torch.no_grad():
+                total = bags(net).spread(bags(net).attention(image), image.shape[2:])[0].float()
         for layer in self.layers:
             total += self._of_layer(call, net, image, output, layer)
         low, high = total.min(), total.max()
@@ -53,6 +57,15 @@ class ClassMaps:
                 kind = GradCAM if self.method == "grad_cam" else GradCAMpp
                 found = kind(seen, **options)(image, class_idx=output)
         return found[0, 0].detach().float()
+
+
+def bags(net: nn.Module) -> Any:
+    """The network as one of bags. Raises UserError where it is none."""
+    if not (hasattr(net, "spread") and hasattr(net, "attention")):
+        raise UserError(
+            f"--method: attention, but {type(net).__name__} is none of bags; choose grad_cam, or model=mil_attention"
+        )
+    return net
 
 
 class _Seen(nn.Module):

@@ -10,9 +10,10 @@ from scipy import ndimage
 
 from medexp.errors import UserError
 from medexp.metrics.boxes import matched, overlaps
-from medexp.metrics.table import Row, describe, mean
+from medexp.metrics.table import BLANK, Row, describe, mean
 
 Array = np.ndarray[Any, Any]
+INSTANCES = ("instance_auroc", "instance_pointing")  # of networks of bags
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))
 RESAMPLES = 2000
 SMOOTH = 1 / 16  # standard deviation of random maps, share of each axis: as coarse as maps of networks are
@@ -58,7 +59,21 @@ class LocalisationScores:
 
     def summarize(self, rows: Sequence[Row], suffix: str = "") -> dict[str, Any]:
         """Mean, standard deviation and counts of each score, of the columns with this suffix."""
-        return {name: describe((row.get(f"{name}{suffix}") for row in rows), "no cases") for name in self.names}
+        names = [name for name in (*self.names, *INSTANCES) if any(f"{name}{suffix}" in row for row in rows)]
+        absent = "all or none of the instances of every case hold the class"
+        return {name: describe((row.get(f"{name}{suffix}") for row in rows), absent) for name in names}
+
+
+def instance_scores(weights: Array, held: Array) -> Row:
+    """Of the instances of a bag (N,): `instance_auroc`, the chance that one that holds the class has a larger weight than one that
+    does not (ties: one half), and `instance_pointing`, whether the one with the largest weight does. Blank where all or none do."""
+    if held.all() or not held.any():
+        return {"instance_auroc": BLANK, "instance_pointing": BLANK}
+    gaps = weights[held][:, None] - weights[~held][None]
+    return {
+        "instance_auroc": float(((gaps > 0) + 0.5 * (gaps == 0)).mean()),
+        "instance_pointing": float(held[weights == weights.max()].mean()),
+    }
 
 
 def recall_name(overlap: float) -> str:

@@ -16,7 +16,7 @@ from medexp.data.records import Record
 from medexp.data.splits.make import check_split
 from medexp.errors import UserError
 from medexp.inferers.class_maps import ClassMaps
-from medexp.metrics.localisation import CHANCE, LocalisationScores, best_threshold, compared
+from medexp.metrics.localisation import CHANCE, LocalisationScores, best_threshold, compared, instance_scores
 from medexp.run import folder
 from medexp.run.figures import Chosen, save
 from medexp.run.inputs import inputs
@@ -35,7 +35,7 @@ Array = np.ndarray[Any, Any]
 class Localiser:
     """A run's classifier, loaded, with the maps that it is asked for. layer: names of modules; none: found."""
 
-    def __init__(self, run: Path, method: str, layer: Sequence[str], checkpoint: str) -> None:
+    def __init__(self, run: Path, method: str | None, layer: Sequence[str], checkpoint: str) -> None:
         self.run, self.cfg, self.checkpoint = run, folder.load(run), checkpoint
         self.data, self.names = build.datamodule(self.cfg), layer
         task = build.task(self.cfg)
@@ -43,12 +43,13 @@ class Localiser:
         gpu = torch.cuda.is_available() and self.cfg["trainer"].get("accelerator") != "cpu"
         self.device = "cuda" if gpu else "cpu"
         self.mapper = Mapper(self.data, task, self.device)
-        self.maps = ClassMaps(method, [])
+        bags = hasattr(task.net, "attention") and hasattr(task.net, "spread")
+        self.maps = ClassMaps(method or ("attention" if bags else "grad_cam"), [])
 
     def see(self, record: Record) -> Seen:
         """A case through the network; the first one tells which layer the maps are of."""
         seen = self.mapper.see(record)
-        if not self.maps.layers:
+        if not self.maps.layers and self.maps.method != "attention":
             self.maps.layers = self.mapper.layers(seen, self.names)
             shown = ", ".join(f"{layer.name} ({'x'.join(map(str, layer.grid))})" for layer in self.maps.layers)
             log.info("maps (%s) of layer %s", self.maps.method, shown)
@@ -58,13 +59,14 @@ class Localiser:
 def localise(
     run: Path,
     output: Path | None = None,
-    method: str = "grad_cam",
+    method: str | None = None,
     layer: Sequence[str] = (),
     threshold: float | None = None,
     checkpoint: str = "best",
 ) -> dict[str, Any]:
     """Maps of the test cases of a run that have a mask or boxes, scored; of each class that a case has.
 
+    method, layer: see `ClassMaps` and `layers`; None: attention of networks of bags, else grad_cam.
     threshold: from which on a map counts as the class; None: the one with the best mean IoU on the validation split. Beside
     the network stand its own maps before training (`untrained`; of a network that has learnt nothing maps of classes still follow
     the image, Adebayo 2018, arXiv:1810.03292), the centre of the image, random maps and the whole image, each at a
@@ -136,6 +138,9 @@ def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Pa
             scores = [scorer.case(values, truth, thresholds.get(name, 0.5)) for values in several]
             suffix = f"_{name}" if name else ""
             row |= {f"{key}{suffix}": float(np.mean([each[key] for each in scores])) for key in scorer.names}
+        for name, mapper in (("", one.mapper), (f"_{UNTRAINED}", cases.untrained)):
+            found = mapper.instances(seen, kind)
+            row |= {f"{key}{name}": value for key, value in (instance_scores(*found) if found else {}).items()}
         rows.append({"case_id": seen.record.case_id, **row})
         values = maps[""][0]
         maps_written(seen, {str(data.classes[kind]): values}, into / "maps")
@@ -168,7 +173,12 @@ def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Pa
 
 
 def draw(
-    run: Path, source: Path, output: Path, method: str = "grad_cam", layer: Sequence[str] = (), checkpoint: str = "best"
+    run: Path,
+    source: Path,
+    output: Path,
+    method: str | None = None,
+    layer: Sequence[str] = (),
+    checkpoint: str = "best",
 ) -> Path:
     """Maps of new images: a file a class that the network sees in a case (of a yes or no always that of the yes), on the
     image's own grid, and maps.csv with probabilities and where each map is largest. Returns the table. Raises UserError."""

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medexp.errors import UserError
-from medexp.metrics.localisation import CHANCE, LocalisationScores, average_precision, best_threshold, compared
+from medexp.metrics.localisation import (
+    CHANCE,
+    LocalisationScores,
+    average_precision,
+    best_threshold,
+    compared,
+    instance_scores,
+)
 
 SCORES = LocalisationScores()
 
@@ -98,3 +105,10 @@ def test_a_difference_has_an_interval_over_cases() -> None:
 def test_an_empty_mask_cannot_be_scored() -> None:
     with pytest.raises(UserError, match="0 voxels: nothing to score"):
         SCORES.case(np.zeros((3, 3)), np.zeros((3, 3), bool), 0.5)
+
+
+def test_instances_are_ranked_by_their_weights() -> None:
+    weights, held = np.array([0.1, 0.4, 0.3, 0.2]), np.array([False, True, False, True])
+    assert instance_scores(weights, held) == {"instance_auroc": 0.75, "instance_pointing": 1.0}
+    assert instance_scores(np.full(4, 0.25), held) == {"instance_auroc": 0.5, "instance_pointing": 0.5}
+    assert set(instance_scores(weights, held | True).values()) == {None}

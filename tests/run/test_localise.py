@@ -112,3 +112,22 @@ def test_mistakes_on_the_command_line_are_named(run: Path, capsys) -> None:
     ):
         assert main(["localise", str(run), *words]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_attention_of_bags_is_scored_by_slice(phantom: Path, tmp_path: Path) -> None:
+    into = tmp_path / "bags"
+    data = [f"dataset.root={phantom}", "dataset.source.patients=10", "dataset.image_size=[16,16,12]", "figures=1"]
+    net = ["model.net.channels=[4]", "model.features=8", "trainer.max_epochs=1"]
+    start(["experiment=classification/phantom_mil", *data, *net, f"run_dir={into}"])
+    found = localise(into)
+    assert (found["method"], found["layers"]) == ("attention", [])
+    table = pd.read_csv(into / "localisation" / folder.PER_CASE)
+    assert table["instance_auroc"].dropna().between(0, 1).all()
+    assert found["metrics"]["instance_auroc"]["mean"] == pytest.approx(table["instance_auroc"].mean())
+    assert found["chance"]["untrained"]["instance_auroc"]["n"] == found["metrics"]["instance_auroc"]["n"]
+    assert "instance_auroc" not in found["chance"]["centre"]
+
+
+def test_attention_is_refused_where_there_are_no_bags(run: Path) -> None:
+    with pytest.raises(UserError, match="attention, but SimpleCNN is none of bags"):
+        localise(run, method="attention")

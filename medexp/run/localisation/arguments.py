@@ -21,7 +21,8 @@ def add_localise(add: Callable[..., argparse.ArgumentParser]) -> None:
     verb.add_argument("run", type=Path, metavar="RUN", help="run folder of a classification")
     verb.add_argument("--input", type=Path, metavar="PATH", help="new images: maps are drawn, nothing is scored")
     verb.add_argument("--output", type=Path, metavar="DIR", help="default RUN/localisation; needed with --input")
-    verb.add_argument("--method", default="grad_cam", metavar="NAME", help="grad_cam (default), grad_cam_pp, cam")
+    said = "attention (default of networks of bags), grad_cam (default of others), grad_cam_pp, cam"
+    verb.add_argument("--method", metavar="NAME", help=said)
     said = "module of the network that the map is of; default: the last one that all of the image goes through"
     verb.add_argument("--layer", nargs="+", default=[], metavar="NAME", help=said)
     said = "of maps, from which on they count as the class; default: the best on the validation split"
@@ -55,11 +56,11 @@ def show(summary: dict[str, Any]) -> None:
 
     from medexp.run.report import number, show_table
 
-    what = f"{summary['method']} of {', '.join(summary['layers'])}"
+    what = " of ".join([summary["method"], ", ".join(summary["layers"])][: 1 + bool(summary["layers"])])
     table = Table(title=f"{summary['part']}: {summary['cases']} maps, {what}", title_justify="left")
     table.add_column("map")
     for name in summary["metrics"]:
         table.add_column(name, justify="right")
     for name, scores in {"network": summary["metrics"], **summary["chance"]}.items():
-        table.add_row(name, *(number(entry["mean"]) for entry in scores.values()))
+        table.add_row(name, *(number((scores.get(score) or {}).get("mean")) for score in summary["metrics"]))
     show_table(table)

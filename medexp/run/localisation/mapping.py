@@ -66,6 +66,20 @@ class Mapper:
             0, 1
         )
 
+    def instances(self, seen: Seen, kind: int) -> tuple[Array, Array] | None:
+        """Of a network of bags: how much each instance of a case counts, and which of them hold voxels of the class, both (N,).
+        None of other networks, and of cases without a label map."""
+        if not hasattr(self.task.net, "bag") or seen.record.label is None:
+            return None
+        preparation = self.data.preparation
+        label = preparation.prepare(*preparation.read(seen.record, with_label=True)).label
+        assert label is not None
+        net: Any = self.task.net
+        with torch.no_grad():
+            weights = net.attention(seen.batch["image"])[0].float().cpu().numpy()
+        held = net.bag((label == kind)[None].float())[0].flatten(1).amax(dim=1)
+        return weights, held.numpy() > 0
+
     def classes(self) -> range:
         """Classes that have a map: of a yes or no that of the yes."""
         return range(1 if self.data.target == "binary" else 0, len(self.data.classes))
