@@ -39,6 +39,7 @@ KINDS: dict[str, Kind] = {
     "image": Kind("", encoded=False, of_classes=False, dense=True),
     "generation": Kind("", encoded=False, of_classes=False, dense=None),
     "generation_by_class": Kind("class", dense=None),
+    "views": Kind("", of_classes=False, dense=None),
     "survival": Kind("survival", of_classes=False),
     "value": Kind("value", of_classes=False),
     "ordinal": Kind("class", outputs=lambda count: count - 1),
@@ -54,3 +55,8 @@ def unit(entry: Any) -> str | None:
 def width(entry: Any) -> int:
     """Outputs of a network for an entry of `dataset.targets`: 1 for a value or a yes-or-no, else one a class."""
     return len(entry) if unit(entry) is None and len(entry) > 2 else 1
+
+
+def has_classes(provides: Any, classes: Any) -> bool:
+    """Whether a data set (`dataset.provides`, `dataset.classes`) says of images which of several classes they are."""
+    return "class" in (provides if isinstance(provides, list | tuple) else [provides]) and len(classes or ()) > 1

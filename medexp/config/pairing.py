@@ -13,6 +13,7 @@ from medexp.config import (
     learning,
     mixing,
     modalities,
+    pretraining,
     sequence,
     survival,
     translation,
@@ -37,7 +38,10 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
-    for kind in (translation, survival, sequence, detection, modalities, values, adversarial, diffusion, learning):
+    for kind in (
+        *(translation, survival, sequence, detection, modalities, values),
+        *(adversarial, diffusion, learning, pretraining),
+    ):
         yield from kind.problems(cfg)
 
 
@@ -45,7 +49,8 @@ def logged(cfg: dict[str, Any]) -> list[str]:
     """Names of the values that a run logs each epoch."""
     metrics = cfg["metrics"].get("validation")
     own = ["train/adversarial", "train/discriminator"] if "discriminator" in cfg["task"] else []
-    return ["train/loss", "val/loss", *own, *(f"val/{name}" for name in (metrics if isinstance(metrics, dict) else ()))]
+    own += [*(f"val/{name}" for name in (metrics if isinstance(metrics, dict) else ())), *pretraining.logged(cfg)]
+    return ["train/loss", "val/loss", *own]
 
 
 def _target(cfg: dict[str, Any]) -> Iterator[str]:

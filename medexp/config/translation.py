@@ -7,10 +7,14 @@ from typing import Any
 
 OF_CLASSES = ("Dice", "Tversky", "Entropy", "Focal", "Cox", "Hazards")  # words in the names of losses
 
+PRETRAINING = ("views",)  # targets of tasks whose pairs are not for restoration
+
 
 def problems(cfg: dict[str, Any]) -> Iterator[str]:
     """What does not fit of degradation, task and data set."""
     degradation, images = cfg.get("degradation") or {}, cfg["task"].get("target") == "image"
+    if cfg["task"].get("target") in PRETRAINING:  # says more
+        return
     if bool(degradation) != images:
         wanted = "give one, e.g. degradation=gaussian_noise" if images else "only task=translation restores images"
         yield f"degradation: {'null' if images else degradation['_target_']}; {wanted} (`medexp list degradation`)"

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from medexp.errors import UserError
+from medexp.models.features import SIZE, deepest
 from medexp.targets import width
-
-SIZE = 64  # voxels an axis of the trial image, whose values are never computed: a multiple of what most networks need
 
 
 class PooledHeads(nn.Module):
@@ -42,7 +41,8 @@ class PooledHeads(nn.Module):
                 "dataset.targets: names nothing for the heads; give dataset.targets={NAME: UNIT or CLASSES}"
             )
         self.net, self.spatial_dims = net, spatial_dims
-        self.layer, channels = _deepest(net, spatial_dims, in_channels, layer)
+        trial = torch.empty((2, in_channels, *[SIZE] * spatial_dims), device="meta")
+        self.layer, channels = deepest(copy.deepcopy(net).to("meta").eval(), trial, layer)
         net.get_submodule(self.layer).register_forward_hook(self._keep)
         self.heads = nn.ModuleList(_head(2 * channels, hidden, width(entry), dropout) for entry in targets.values())
         self._features: Tensor | None = None
@@ -75,34 +75,3 @@ def _head(features: int, hidden: int, outputs: int, dropout: float) -> nn.Module
     return nn.Sequential(
         nn.LayerNorm(features), nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
     )
-
-
-def _deepest(net: nn.Module, spatial_dims: int, in_channels: int, layer: str | None) -> tuple[str, int]:
-    """Name of the module with the coarsest output, or of `layer`, and the channels of that output, from a trial on torch's
-    meta device."""
-    trial = copy.deepcopy(net).to("meta")
-    seen: dict[str, torch.Size] = {}
-
-    def note(name: str) -> Any:
-        def hook(module: nn.Module, given: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == spatial_dims + 2:
-                seen.pop(name, None)
-                seen[name] = output.shape
-
-        return hook
-
-    for name, module in trial.named_modules():
-        if name:
-            module.register_forward_hook(note(name))
-    try:
-        with torch.no_grad():
-            trial.eval()(torch.empty((2, in_channels, *[SIZE] * spatial_dims), device="meta"))
-    except Exception as error:  # whatever the network says of the image
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"model.net: {type(net).__name__} cannot take an image of {SIZE} an axis: {reason}") from None
-    if layer is not None and layer not in seen:
-        raise UserError(f"model.layer: '{layer}' gives no features; some that do: {', '.join(list(seen)[:5])}")
-    if layer is None:
-        best = max((-shape[2:].numel(), shape[1]) for shape in seen.values())
-        layer = [name for name, shape in seen.items() if (-shape[2:].numel(), shape[1]) == best][-1]
-    return layer, int(seen[layer][1])

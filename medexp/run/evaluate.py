@@ -146,7 +146,7 @@ def labelled(data: DataModule) -> list[Record]:
     """All cases of a data set that have what the task is evaluated on."""
     records = data.records()
     kind = KINDS[data.target]
-    if not kind.encoded and not kind.label_map:  # what is learnt is in the images themselves
+    if not kind.provides or not (kind.encoded or kind.label_map):  # what is learnt is in the images themselves
         return records[: data.limit]
     found = [record for record in records if has_label(record, data.target)]
     if len(found) < len(records):

@@ -8,6 +8,12 @@ import re
 from medexp.config import compose, paths
 
 log = logging.getLogger(__name__)
+# Losses of tasks that learn from two views of an image.
+OF_VIEWS = {
+    "pretrain_contrastive": "contrastive",
+    "pretrain_moco": "info_nce",
+    "pretrain_barlow": "barlow_twins",
+}
 
 
 def suited(overrides: list[str]) -> list[str]:
@@ -31,6 +37,8 @@ def suited(overrides: list[str]) -> list[str]:
         parts |= {"task": "survival_cox", "loss": "discrete_hazards" if by_intervals else "cox"}
     if provided == "boxes":
         parts = {"task": "detection", "loss": "center_heatmap"}
+    if (loss_of_views := OF_VIEWS.get(chosen.get("task", ""))) is not None:
+        parts |= {"loss": loss_of_views, "degradation": "two_views", "augmentation": "none"}
     added = [f"{group}={option}" for group, option in parts.items() if group not in chosen]
     if added:
         log.info("%s: with %s, as nothing else is named", f"dataset={chosen['dataset']}", " ".join(added))

@@ -21,21 +21,24 @@ BUNDLE = (
 # What checkpoints of common trainers call the network among optimizer, epoch and the like.
 ENTRIES = ("state_dict", "model_state_dict", "model", "net", "network", "network_weights", "weights")
 TEACHER = "learning.teacher."
+UNTRAINED = "untrained"  # entry of our checkpoints: names of tensors that had no part in the training
 KINDS = "a run folder, a .pt, .pth, .ckpt or .safetensors file, a MONAI bundle, torchvision:NAME or timm:NAME"
 
 
-def read(source: str, checkpoint: str, entry: str | None) -> tuple[Tensors, str]:
-    """All tensors of a source by their names there, on the CPU, and the file or package that they are from.
+def read(source: str, checkpoint: str, entry: str | None) -> tuple[Tensors, str, frozenset[str]]:
+    """All tensors of a source by their names there, on the CPU, the file or package that they are from, and the names of
+    those that its training left as they were drawn (of a pretraining that learns an encoder: what comes after it).
 
     checkpoint: of a run folder, "best" or "last". entry: of a file with several networks, the one to take.
     Nothing but tensors and plain containers is unpickled. Raises UserError.
     """
     package, colon, name = source.partition(":")
     if colon and package in PACKAGES:
-        return _of_package(package, name), source
+        return _of_package(package, name), source, frozenset()
     path = _file(Path(source).expanduser(), checkpoint)
     content = _safetensors(path) if path.suffix == ".safetensors" else _torch(path)
-    return _predicting(_network(content, path, entry)), str(path)
+    untrained = content.get(UNTRAINED, ()) if isinstance(content, Mapping) else ()
+    return _predicting(_network(content, path, entry)), str(path), frozenset(map(str, untrained))
 
 
 def _predicting(tensors: Tensors) -> Tensors:

@@ -81,8 +81,9 @@ class Weights:
                 raise UserError(f"init.{key}: is of a source of weights, and there is none; give init.weights=PATH")
         self._there: sources.Tensors = {}
         self._origin = ""
+        self._untrained: frozenset[str] = frozenset()
         if weights is not None:  # what is wrong with the source is said at once
-            self._there, self._origin = sources.read(weights, checkpoint, entry)
+            self._there, self._origin, self._untrained = sources.read(weights, checkpoint, entry)
 
     def into(self, net: nn.Module) -> Report | None:
         """Puts the weights into a network; None where none are named. Raises UserError where nothing fits."""
@@ -113,6 +114,8 @@ class Weights:
             return told("kept", "the source has no such tensor")
         if names.left_out(name, self.leave_out):
             return told("kept", "named by init.leave_out")
+        if origin in self._untrained:
+            return told("kept", "had no part in the training of the source")
         value = self._there[origin]
         if value.shape == tensor.shape:
             tensor.copy_(value)

@@ -97,7 +97,7 @@ def test_own_conf_shadows_the_shipped_leaf_and_may_stand_on_shipped_parts() -> N
     [
         ("model=dynunett", "model=dynunett: no such option; did you mean 'dynunet'"),
         ("experiment=segmentation/hipocampus", "did you mean 'segmentation/hippocampus'"),
-        ("loss=zzzz", "loss=zzzz: no such option; options: bce, "),
+        ("loss=zzzz", "loss=zzzz: no such option; options: barlow_twins, bce, "),
         ("modle=unet", "modle: no such key; did you mean 'mode' or 'model'?"),
         ("sed=3", "sed: no such key; did you mean 'seed'?"),
         ("+sed=3", "sed: no such key; did you mean 'seed'?"),

@@ -80,5 +80,5 @@ def test_the_layer_can_be_named() -> None:
         PooledHeads(NETS["BasicUNet"][0](), 2, 1, TARGETS, layer="down_9")
     with pytest.raises(UserError, match="names nothing for the heads"):
         PooledHeads(NETS["BasicUNet"][0](), 2, 1, {})
-    with pytest.raises(UserError, match=r"model\.net: UNet cannot take an image of 64 an axis"):
+    with pytest.raises(UserError, match=r"model: UNet cannot take an image of 64 x 64"):
         PooledHeads(NETS["UNet"][0](), 3, 1, TARGETS)

@@ -21,6 +21,10 @@ SIMPLE = ["model=resnet18", "inferer=simple"]
         (["dataset=msd_spleen"], []),
         (["dataset=mednist", "task=classification"], ["loss=cross_entropy", *SIMPLE]),
         (["dataset=bccd", "task=classification_multilabel", "loss=focal", "model=simple_cnn"], ["inferer=simple"]),
+        (
+            ["dataset=mednist", "task=pretrain_moco"],
+            ["loss=info_nce", "degradation=two_views", "augmentation=none", *SIMPLE],
+        ),
         (["experiment=classification/mednist"], []),
         ([], []),
     ],

@@ -17,6 +17,7 @@ ENCODERS: dict[str, Encode] = {
     "multilabel": classes.multilabel,
     "next_value": series.values,
     "boxes": boxes.boxes,
+    "views": classes.known,
     "survival": survival.survival,
     "value": values.values,
     "ordinal": classes.index,

@@ -45,6 +45,14 @@ def multilabel(record: Record, classes: Sequence[str]) -> Tensor:
     return hot
 
 
+def known(record: Record, classes: Sequence[str]) -> Tensor:
+    """int64 (1,): place of the class among `classes`; -1 where a record has none of them, or several."""
+    try:
+        return index(record, classes)
+    except UserError:
+        return torch.tensor([-1])
+
+
 def _given(record: Record) -> object:
     if record.target is None:
         raise UserError(f"case {record.case_id}: has no class; name it in the table or choose another dataset")

@@ -19,6 +19,7 @@ WHERE = {
     "next_frame": "next_frames.NextFrames",
     "boxes": "boxes.Boxes",
     "instances": "boxes.Boxes",
+    "views": "features.Features",
     "survival": "risks.Risks",
     "value": "values.Values",
     "ordinal": "grades.Grades",

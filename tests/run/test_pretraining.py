@@ -1,0 +1,105 @@
+"""Pretraining without labels, from the command to what begins with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from medexp.run.evaluate import evaluate
+from medexp.run.predict import predict
+from medexp.run.train import start
+
+NET = ["model.channels=[4,8]", "model.hidden=12"]
+SMALL = [*NET, "trainer.max_epochs=2", "trainer.check_val_every_n_epoch=1", "figures=2", "dataset.batch_size=8"]
+MOCO = ["task=pretrain_moco", "task.queue=20", "loss=info_nce"]
+
+
+@pytest.fixture(scope="module")
+def root(phantom_2d: Path) -> list[str]:
+    return [f"dataset.root={phantom_2d}", "dataset.source.patients=12"]
+
+
+@pytest.fixture(scope="module")
+def words(root: list[str]) -> list[str]:
+    return ["experiment=pretraining/phantom_presence_2d", *root, *SMALL, *MOCO]
+
+
+@pytest.fixture(scope="module")
+def run(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(start([*words, f"run_dir={tmp_path_factory.mktemp('runs') / 'moco'}"])["run_dir"])
+
+
+def test_the_test_table_says_what_each_probe_tells(run: Path) -> None:
+    table, summary = pd.read_csv(run / "per_case.csv"), json.loads((run / "summary.json").read_text())
+    assert list(table.columns) == ["case_id", "label", "knn", "knn_correct", "linear", "linear_correct"]
+    assert table.notna().all(axis=None)
+    assert ((table["knn"] == table["label"]) == table["knn_correct"].astype(bool)).all()
+    assert summary["metrics"]["linear"]["mean"] == pytest.approx(table["linear_correct"].mean())
+    assert {path.name for path in (run / "figures").iterdir()} == {"cases.png", "features.png"}
+
+
+def test_an_evaluation_repeats_the_test(run: Path, tmp_path: Path) -> None:
+    evaluate(run, None, tmp_path)
+    assert (tmp_path / "per_case.csv").read_text() == (run / "per_case.csv").read_text()
+
+
+def test_probes_have_seen_the_training_split_alone(run: Path) -> None:
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    split = json.loads((run / "split.json").read_text())
+    assert len(state["probing.probes.knn.bank"]) == len(split["train"])
+
+
+def test_a_prediction_is_a_table_of_features(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    predict(run, phantom_2d / "imagesTr", tmp_path / "features.csv")
+    table = pd.read_csv(tmp_path / "features.csv")
+    assert list(table.columns[:4]) == ["case_id", "knn", "linear", "feature_0"]
+    assert table.filter(like="feature_").shape[1] == 12
+    assert len(table) == len(list((phantom_2d / "imagesTr").iterdir()))
+    tested = pd.read_csv(run / "per_case.csv").merge(table, on="case_id", suffixes=("", "_again"))
+    assert len(tested) > 0
+    assert (tested["linear"] == tested["linear_again"]).all()
+
+
+def test_a_resumed_run_and_one_with_workers_are_the_unbroken_one(words: list[str], run: Path, tmp_path: Path) -> None:
+    half = tmp_path / "half"
+    start([*words, "scheduler=constant", "trainer.max_epochs=1", f"run_dir={half}"])
+    start([f"resume={half}", "trainer.max_epochs=2"])
+    whole = tmp_path / "whole"
+    start([*words, "scheduler=constant", "dataset.num_workers=1", f"run_dir={whole}"])
+    metrics = [(one / "metrics.csv").read_text() for one in (half, whole)]
+    assert metrics[0] == metrics[1]
+    for name, value in torch.load(half / "checkpoints/last.ckpt", weights_only=True)["state_dict"].items():
+        assert torch.equal(value, torch.load(whole / "checkpoints/last.ckpt", weights_only=True)["state_dict"][name])
+
+
+def test_a_classifier_begins_with_the_encoder(root: list[str], run: Path, tmp_path: Path) -> None:
+    words = ["experiment=classification/phantom_presence_2d", *root, *NET, "trainer.max_epochs=1", "figures=0"]
+    start([*words, f"init.weights={run}", f"run_dir={tmp_path / 'run'}"])
+    table = pd.read_csv(tmp_path / "run/transfer.csv").fillna("")
+    fates = table[table["tensor"] != ""].set_index("tensor")["outcome"]
+    assert set(fates[~fates.index.str.startswith("head.")]) == {"loaded"}
+    assert set(fates[fates.index.str.startswith("head.")]) == {"kept"}
+
+
+def test_an_encoder_of_a_u_net_is_counted_where_it_goes(root: list[str], tmp_path: Path) -> None:
+    """Contrast of label-free patches, then a segmentation: the encoder comes, the decoder is as drawn."""
+    net = ["model=dynunet", "model.kernel_size=[3,3,3]", "model.strides=[1,2,2]", "model.upsample_kernel_size=[2,2]"]
+    net += ["model.filters=[4,4,8]", "model.deep_supr_num=1", "dataset.patch_size=[16,16]", "figures=0"]
+    few = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "dataset.batch_size=4"]
+    source = ["experiment=pretraining/phantom_presence_2d", *root, "dataset=phantom_2d", *net, *few]
+    first = start([*source, f"run_dir={tmp_path / 'source'}"])
+    assert json.loads((tmp_path / "source/summary.json").read_text())["metrics"]["cases"]["n"] > 0
+    assert "val/knn" not in (tmp_path / "source/metrics.csv").read_text()
+    assert "there are no probes" in (tmp_path / "source/train.log").read_text()
+    words = ["experiment=segmentation/phantom_2d", *root, *net, "inferer=whole_by_8", *few]
+    start([*words, f"init.weights={first['run_dir']}", f"run_dir={tmp_path / 'run'}"])
+    table = pd.read_csv(tmp_path / "run/transfer.csv").fillna("")
+    counts = table[table["tensor"] != ""].groupby("outcome").size().to_dict()
+    encoder = table["tensor"].str.startswith(("input_block", "downsamples", "bottleneck"))
+    assert set(table[encoder]["outcome"]) == {"loaded"}
+    assert counts == {"loaded": int(encoder.sum()), "kept": int((table["tensor"] != "").sum() - encoder.sum())}
+    assert "had no part in the training of the source" in set(table["reason"])
