@@ -22,7 +22,7 @@ from medexp.transfer.weights import Weights
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
 # Entries of a task's state that no prediction needs; a release is without them.
-LEARNT_WITH = ("loss.", "metrics.", "discriminator.", "criterion.", "inverse.")
+LEARNT_WITH = ("loss.", "metrics.", "discriminator.", "criterion.", "inverse.", "inverse_discriminator.")
 AUTO = ("weight", "pos_weight")  # loss arguments that "auto" fills from the training split
 
 

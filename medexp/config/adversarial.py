@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from medexp.config import translation
+from medexp.config import cycles, translation
 from medexp.config.targets import locate, signature
 from medexp.errors import nearest
 
@@ -23,6 +23,7 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
             "which task=gan has; choose hinge or wasserstein" if judges else "which this task has not; choose another"
         )
         yield f"loss: {loss} {'judges no scores of a discriminator' if judges else 'judges the scores of a discriminator'}, {what}"
+    yield from cycles.problems(cfg)
     if "discriminator" not in task:
         return
     if trainer.get("accumulate_grad_batches", 1) != 1:
@@ -34,13 +35,16 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
     strategy = trainer.get("strategy", "auto")
     if strategy != "auto" and "ddp" not in str(strategy):
         yield f"trainer.strategy: {strategy} shares out one network, this task trains two; use ddp, or one device"
-    for key in ("weight", "gradient_penalty"):
+    for key in ("weight", "gradient_penalty", "cycle", "identity", "pool"):
         if task.get(key, 0.0) < 0:
             yield f"task.{key}: {task[key]} is negative; give 0 or more"
     if judges:
         yield from _generation(cfg)
     yield from _second(cfg)
-    yield from _sees(cfg) or list(_forward(cfg))
+    yield from _sees(cfg, "discriminator", channels(cfg)) or list(_forward(cfg, "discriminator", channels(cfg)))
+    if task["_target_"] == cycles.TASK:
+        back, count = "inverse_discriminator", translation.inputs(cfg)
+        yield from _sees(cfg, back, count) or list(_forward(cfg, back, count))
 
 
 def _second(cfg: dict[str, Any]) -> Iterator[str]:
@@ -111,22 +115,21 @@ def _beside(cfg: dict[str, Any]) -> tuple[int, str]:
     return translation.inputs(cfg) * bool(task.get("condition")), "of the input (task.condition)"
 
 
-def _sees(cfg: dict[str, Any]) -> list[str]:
-    node, found = cfg["task"]["discriminator"], []
-    if node.get("in_channels", channels(cfg)) != channels(cfg):
+def _sees(cfg: dict[str, Any], key: str, wanted: int) -> list[str]:
+    """What is wrong with the arguments of a discriminator that is shown so many channels."""
+    node, found = cfg["task"][key], []
+    if node.get("in_channels", wanted) != wanted:
         count, what = _beside(cfg)
-        sees = f"{translation.outputs(cfg)} of the image" + f" and {count} {what}" * bool(count)
-        found.append(
-            f"task.discriminator.in_channels: {node['in_channels']}, but it sees {sees}; set it to {channels(cfg)}"
-        )
+        sees = f"{wanted - count} of the image" + f" and {count} {what}" * bool(count)
+        found.append(f"task.{key}.in_channels: {node['in_channels']}, but it sees {sees}; set it to {wanted}")
     axes = cfg["dataset"]["spatial_dims"]
     if node.get("spatial_dims", axes) != axes:
-        found.append(f"task.discriminator.spatial_dims: {node['spatial_dims']}, but dataset.spatial_dims is {axes}")
+        found.append(f"task.{key}.spatial_dims: {node['spatial_dims']}, but dataset.spatial_dims is {axes}")
     return found
 
 
-def _forward(cfg: dict[str, Any]) -> Iterator[str]:
-    """The discriminator on the training shape, on torch's meta device."""
+def _forward(cfg: dict[str, Any], key: str, shown: int) -> Iterator[str]:
+    """A discriminator on the training shape, on torch's meta device."""
     import torch
 
     from medexp.config.pairing import _on_meta
@@ -134,21 +137,21 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     size = cfg["dataset"].get("patch_size") or cfg["dataset"].get("image_size")
     if size is None:
         return
-    node = cfg["task"]["discriminator"]
+    node = cfg["task"][key]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             net = _on_meta(node)
-            net(torch.empty((2, channels(cfg), *size), device="meta"))
+            net(torch.empty((2, shown, *size), device="meta"))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         yield (
-            f"task.discriminator: {node['_target_']} cannot take {channels(cfg)} x {list(size)}: {reason}; give it fewer "
-            "layers (num_layers_d), or a larger dataset.patch_size"
+            f"task.{key}: {node['_target_']} cannot take {shown} x {list(size)}: {reason}; give it fewer layers "
+            "(num_layers_d), or a larger dataset.patch_size"
         )
         return
     if cfg["task"].get("gradient_penalty") and any("BatchNorm" in type(one).__name__ for one in net.modules()):
         yield (
-            "task.discriminator.norm: batch norm mixes images, whose gradients task.gradient_penalty looks at one by one; "
+            f"task.{key}.norm: batch norm mixes images, whose gradients task.gradient_penalty looks at one by one; "
             'choose instance, or "" for none'
         )

@@ -33,6 +33,7 @@ from medexp.data.store.keep import Keeper
 from medexp.data.store.pack import unpack
 from medexp.data.targets import encode
 from medexp.data.unlabelled import Unlabelled
+from medexp.data.unpaired import scored
 from medexp.data.values import valued
 from medexp.errors import Faults, UserError, nearest
 from medexp.targets import KINDS
@@ -171,7 +172,8 @@ class DataModule(Serving):
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)
         check_split(self.split, records.values())  # a split kept from earlier, or made by somebody else's function
         parts = {part: [records[case] for case in ids] for part, ids in self.split.items()}
-        return {part: [*map(bare, each)] if part == UNLABELLED else each for part, each in parts.items()}
+        parts = {part: [*map(bare, each)] if part == UNLABELLED else each for part, each in parts.items()}
+        return scored(parts, self.degradation)
 
     def setup(self, stage: str | None = None) -> None:
         """Reads and checks every case of the split, once; prepared cases are kept."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from medexp.data import unpaired
 from medexp.data.balance import Balance, case_weights
 from medexp.data.cases import EvalCases, Item, TrainCases, augmented, in_turn
 from medexp.data.preparation.prepare import Preparation
@@ -49,10 +50,14 @@ class Serving(TrainingSplit):
         change = in_turn(self.augmentation, self.degradation)
         cases = TrainCases(kept, self.seed, self.patch_size, self.foreground, change, self.augment_on_device)
         weights = case_weights(self.balance, kept, self.parts()["train"], self.classes, self.target)
+        served: Dataset[Item] = cases
         if self.unlabelled is not None:
             return self._beside(cases, weights, self.unlabelled)
-        order, batch = self.order(len(cases), self.seed, weights, self.batch_size)
-        return loader(cases, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
+        if unpaired.wanted(self.degradation):
+            first, second = unpaired.sets(self.parts()["train"], self.degradation, self.seed)
+            served, weights = unpaired.Unpaired(cases, second, self.seed), unpaired.weights(len(kept), first)
+        order, batch = self.order(len(kept), self.seed, weights, self.batch_size)
+        return loader(served, self.num_workers, self.timeout, batch_size=batch, sampler=order, drop_last=True)
 
     def _beside(self, cases: TrainCases, weights: list[float] | None, unlabelled: Unlabelled) -> DataLoader[Item]:
         """Batches of labelled cases and of cases without a label."""

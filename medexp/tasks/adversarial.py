@@ -98,9 +98,9 @@ class Adversarial(Task):
         self.untoggle_optimizer(chosen)
         return value.detach()
 
-    def judged(self, images: Tensor) -> Any:
-        """The discriminator's scores of images, a tensor or a list of tensors, float32."""
-        return scores_of(self.discriminator(images))
+    def judged(self, images: Tensor, judge: nn.Module | None = None) -> Any:
+        """Scores of images, a tensor or a list of tensors, float32; judge: another discriminator than the task's."""
+        return scores_of((judge or self.discriminator)(images))
 
     def real_or_not(self, scores: Any, real: bool, for_discriminator: bool) -> Tensor:
         """The criterion, in float32."""
@@ -151,12 +151,16 @@ class Adversarial(Task):
         known = ("scheduler", "interval", "frequency")  # of the rest Lightning warns: it steps no schedule of these
         return optimizers, [{key: entry[key] for key in known} for entry in entries]
 
+    def judges(self) -> nn.Module:
+        """All that the discriminator's optimizer moves."""
+        return self.discriminator
+
     def learner(self) -> nn.Module:
         return nn.ModuleList([self.net, self.loss])
 
     def new_optimizers(self) -> list[Optimizer]:
         decay = float(getattr(self._second, "keywords", {}).get("weight_decay", 0.0))
-        return [*super().new_optimizers(), self._second(parameter_groups(self.discriminator, decay))]
+        return [*super().new_optimizers(), self._second(parameter_groups(self.judges(), decay))]
 
 
 def scores_of(found: Any) -> Any:

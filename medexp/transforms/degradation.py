@@ -32,6 +32,7 @@ class Degradation:
     - noise, noise_std: "gaussian" (added), "rician" (magnitude images of MR: of a signal with noise in both channels,
       Gudbjartsson & Patz 1995, doi:10.1002/mrm.1910340618) or "poisson" (counts, as at low dose), of a standard deviation
       [smallest, largest] as a share of the image's range: of its brightest voxel where it is Poisson.
+    - unpaired: a training item's reference is of another patient's image (see medexp/data/unpaired.py).
 
     Raises UserError, naming degradation.<key>, for a value out of range, and for an image that a factor or channel does
     not suit.
@@ -45,10 +46,16 @@ class Degradation:
         factor: int | Sequence[int] | None = None,
         noise: Literal["gaussian", "rician", "poisson"] | None = None,
         noise_std: Sequence[float] = (0.05, 0.05),
+        unpaired: bool = False,
     ) -> None:
         if noise is not None and noise not in KINDS:
             hint = nearest(noise, list(KINDS)) or ";"
             raise UserError(f"degradation.noise: '{noise}'{hint} allowed: {', '.join(KINDS)}, null")
+        if unpaired and (inputs is None or outputs is None or set(inputs) & set(outputs)):
+            raise UserError(
+                "degradation.unpaired: needs other channels in than out; give degradation.inputs and outputs"
+            )
+        self.unpaired = unpaired
         self.inputs, self.outputs = _channels("inputs", inputs), _channels("outputs", outputs)
         self.blur = None if blur is None else interval("blur", blur, 0, 20, "degradation")
         self.factor = factor

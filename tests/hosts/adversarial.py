@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-MODALITY = ("translation/phantom_modality", "translation/phantom_pix2pix")
+MODALITY = ("translation/phantom_modality", "translation/phantom_pix2pix", "translation/phantom_cyclegan")
 PIX2PIX = [["experiment=translation/phantom_denoising", "task=pix2pix"], ["experiment=translation/phantom_pix2pix"]]
 PHANTOM, MEDNIST = ["experiment=gan/phantom_2d"], ["experiment=gan/mednist"]
 SOLID = ["dataset=phantom", "dataset.image_size=[32,32,32]", "dataset.source.image=image"]
@@ -18,6 +18,8 @@ def host(group: str, option: str, line: str) -> list[list[str]]:
     """Experiments into which an option fits."""
     if option == "pix2pix" and group in ("task", "metrics"):
         return PIX2PIX
+    if option in ("cyclegan", "unpaired_channels"):
+        return [["experiment=translation/phantom_cyclegan"]]
     if "adversarial generation" not in line.lower():
         return []
     if option == "wasserstein":
