@@ -40,6 +40,8 @@ KINDS: dict[str, Kind] = {
     "generation": Kind("", encoded=False, of_classes=False, dense=None),
     "generation_by_class": Kind("class", dense=None),
     "views": Kind("", of_classes=False, dense=None),
+    "reconstruction": Kind("", encoded=False, of_classes=False, dense=None),
+    "anomaly": Kind("mask", encoded=False, label_map=True, of_classes=False, dense=None),
     "survival": Kind("survival", of_classes=False),
     "value": Kind("value", of_classes=False),
     "ordinal": Kind("class", outputs=lambda count: count - 1),

@@ -48,6 +48,7 @@ def _register() -> None:
     OmegaConf.register_new_resolver("classes_or_none", lambda classes: len(classes) + 1, replace=True)
     OmegaConf.register_new_resolver("either", lambda one, other: one or other, replace=True)
     OmegaConf.register_new_resolver("sum", lambda one, other: one + other, replace=True)
+    OmegaConf.register_new_resolver("shape_of", lambda channels, size: [channels, *(size or ())], replace=True)
     OmegaConf.register_new_resolver("product", lambda one, other: one * other, replace=True)
     OmegaConf.register_new_resolver("box_outputs", lambda classes, axes: len(classes) + 2 * axes, replace=True)
 

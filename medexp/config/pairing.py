@@ -8,6 +8,7 @@ from typing import Any
 
 from medexp.config import (
     adversarial,
+    autoencoder,
     detection,
     diffusion,
     learning,
@@ -40,7 +41,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
     for kind in (
         *(translation, survival, sequence, detection, modalities, values),
-        *(adversarial, diffusion, learning, pretraining),
+        *(adversarial, diffusion, autoencoder, learning, pretraining),
     ):
         yield from kind.problems(cfg)
 
@@ -158,7 +159,7 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             given = adversarial.given(cfg) or (image,)
-            output = diffusion.bound(cfg, _on_meta(cfg["model"]))(*given, **sequence.given(cfg))
+            output = _alone(cfg, _on_meta(cfg["model"]))(*given, **sequence.given(cfg))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         shown = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
@@ -167,6 +168,7 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
     found = [*_output(cfg, output, tuple(size)), *sequence.outcome(cfg, output, tuple(size))]
     found += [*values.output(cfg, output, tuple(size)), *diffusion.output(cfg, output, tuple(size))]
     found += adversarial.output(cfg, output, tuple(size))
+    found += autoencoder.output(cfg, output, tuple(size))
     yield from found or _whole(cfg, image)
 
 
@@ -184,7 +186,7 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = instantiate(node, _convert_="all")(odd, diffusion.bound(cfg, _on_meta(cfg["model"]).eval())).shape
+            shape = instantiate(node, _convert_="all")(odd, _alone(cfg, _on_meta(cfg["model"]).eval())).shape
     except Exception as error:  # the network's own words on the size
         reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         if bare:
@@ -195,6 +197,11 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
         return
     if bare and list(shape[2:]) != sizes:
         yield f"inferer: {node['_target_']} hands images over as they are, and {sizes} comes back as {list(shape[2:])}; use inferer=whole"
+
+
+def _alone(cfg: dict[str, Any], net: Any) -> Any:
+    """The network as a function of images alone."""
+    return autoencoder.bound(cfg, diffusion.bound(cfg, net))
 
 
 def _on_meta(node: dict[str, Any]) -> Any:

@@ -194,9 +194,13 @@ class Preparation:
     def chances_on_source(self, probabilities: Tensor, prepared: Prepared) -> Tensor:
         """(K, *source shape) of probabilities (K, *spatial) on the prepared grid, which add up to 1: background outside of the
         box that the case was cropped to."""
-        made = self._way(prepared.source, prepared.box).image_back(probabilities.numpy())
+        made = self.values_on_source(probabilities.numpy(), prepared)
         made[0] += 1 - made.sum(axis=0)
         return torch.from_numpy(made)
+
+    def values_on_source(self, values: Array, prepared: Prepared) -> Array:
+        """(K, *source shape) of any values (K, *spatial) on the prepared grid, as they are; 0 outside of the box."""
+        return self._way(prepared.source, prepared.box).image_back(values)
 
     def image_on_source(self, image: Tensor, prepared: Prepared, record: Record) -> Array:
         """(C, *source shape), in the units of the source, of an image (C, *spatial) on the prepared grid.

@@ -24,6 +24,8 @@ WHERE = {
     "value": "values.Values",
     "ordinal": "grades.Grades",
     "multitask": "heads.Heads",
+    "reconstruction": "reconstructions.Reconstructions",
+    "anomaly": "reconstructions.Reconstructions",
     "generation": "samples.Samples",
     "generation_by_class": "samples.Samples",
 }
