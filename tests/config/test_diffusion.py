@@ -27,7 +27,6 @@ RESTORATION = "experiment=diffusion/phantom_super_resolution"
         ([RESTORATION, "degradation=null"], "degradation: null; give one, e.g. degradation=gaussian_noise"),
         ([RESTORATION, "model=diffusion_unet"], "model.in_channels: 1, but"),
         ([RESTORATION, "task.samples=0"], "task.samples: 0; give 1 or more"),
-        ([RESTORATION, "inferer.divisible_by=2"], "inferer.divisible_by: 2 does not suit"),
         ([PHANTOM, "degradation=blur"], "only task=translation restores images"),
         ([PHANTOM, "model.out_channels=2"], "model.out_channels: 2, but task.out_channels is 1"),
     ],
