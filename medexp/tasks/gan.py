@@ -65,7 +65,7 @@ class Gan(Adversarial):
         made = self._made(batch)
         if self.training:
             return Step(self.adversarial_loss(batch, made), made.fake, made.real)
-        return Step(self._told(made), self.probabilities(made.fake), self.probabilities(made.real))
+        return Step(self._told(made), made.fake, self.probabilities(made.real))
 
     def made(self, batch: Batch) -> tuple[Step, Made]:
         made = self._made(batch)

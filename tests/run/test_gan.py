@@ -89,6 +89,11 @@ def test_samples_are_those_of_the_average_and_each_of_its_seed(by_class: list[st
     torch.testing.assert_close(task.generate(3, 7, torch.tensor([0, 1, 0])), found)  # of each class in turn
     assert not torch.allclose(task.generate(3, 7, torch.tensor([1, 1, 0]))[0], found[0])
     assert not torch.allclose(task.generate(3, 8), found)
+    batch = {"image": found, "target": torch.tensor([0, 1, 0]), "case_id": ["a", "b", "c"]}
+    with torch.no_grad():
+        made, real = task.eval().metric_inputs(task.step(batch))  # in units of the data set, both of them
+    torch.testing.assert_close(real, found)
+    assert low <= float(made.min()) < float(made.max()) <= high
     manifests = [
         generate(place, 2, tmp_path / f"of_{place.name}") for place in (run, export(run, tmp_path / "release"))
     ]
