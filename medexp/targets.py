@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+IGNORED = 255  # in a label map: what was not annotated, which is in no loss and in no metric
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -8,6 +8,7 @@ from typing import Any
 
 from medexp.config import (
     adversarial,
+    annotation,
     autoencoder,
     detection,
     diffusion,
@@ -41,7 +42,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
     for kind in (
         *(translation, survival, sequence, detection, modalities, values),
-        *(adversarial, diffusion, autoencoder, learning, pretraining),
+        *(adversarial, annotation, diffusion, autoencoder, learning, pretraining),
     ):
         yield from kind.problems(cfg)
 

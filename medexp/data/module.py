@@ -13,6 +13,7 @@ from torch import Tensor
 
 from medexp import covariates as known
 from medexp.data import expand, tally
+from medexp.data.annotated import Annotate, annotated
 from medexp.data.balance import Balance
 from medexp.data.boxes import placed
 from medexp.data.cases import Item
@@ -50,7 +51,8 @@ class DataModule(Serving):
     classes: names, index 0 (the background) first. target: how the task wants it (see medexp/data/targets.py).
     targets: {name: unit} of measures, see medexp/data/values.py.
     orientation, spacing (mm), image_size (voxels), resize, normalize, windows ([level, width] in HU), crop_foreground,
-    label_values (in the files, for each class): see medexp/data/preparation/prepare.py.
+    label_values (in the files, for each class), ignore (what is not annotated): see medexp/data/preparation/prepare.py.
+    annotation: makes of the label maps of training cases ones that say less (see medexp/transforms/annotation.py).
     plane: cases are slices of the volumes, with so many `neighbours` on either side as channels. times: "each" time point of
     a 4D scan is a case. sequence: cases are studies of several frames (see medexp/data/frames.py). missing: cases that lack
     a modality are an "error", get "zero" in its place, or "drop" out. covariates: see medexp/covariates.py. exclude: file of
@@ -59,8 +61,7 @@ class DataModule(Serving):
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
     batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that a worker may stand still.
     degradation: makes pairs of images for networks that restore them (see medexp/transforms/degradation.py).
-    labelled: number or share of the training cases that keep their labels; unlabelled: how others come into batches (see
-    medexp/data/unlabelled.py), None: they do not.
+    labelled: number or share of the training cases that keep labels; unlabelled: see medexp/data/unlabelled.py; None: not used.
     augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
@@ -85,6 +86,8 @@ class DataModule(Serving):
         windows: Sequence[Sequence[float]] | None = None,
         crop_foreground: bool = False,
         label_values: Sequence[int | Sequence[int]] | None = None,
+        ignore: int | Sequence[int] | None = None,
+        annotation: Annotate | None = None,
         plane: Plane | None = None,
         neighbours: int = 0,
         times: Literal["each"] | None = None,
@@ -112,9 +115,8 @@ class DataModule(Serving):
         self.root, self.source, self.splitter = Path(root), source, split
         self.classes, self.target, self.seed = list(classes), target, seed
         if target not in KINDS:
-            raise UserError(
-                f"dataset.target: '{target}'{nearest(target, list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
-            )
+            said = f"'{target}'{nearest(target, list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
+            raise UserError(f"dataset.target: {said}")
         self.preparation = Preparation(
             *(spatial_dims, in_channels, orientation, spacing, image_size, normalize),
             windows=windows,
@@ -123,6 +125,7 @@ class DataModule(Serving):
             hidden=None if sequence is None else sequence.horizon,
             neighbours=neighbours,
             resize=resize,
+            ignore=ignore,
         )
         check_options(spatial_dims, classes, label_values, plane, patch_size, foreground)
         check_neighbours(neighbours, plane, in_channels, windows)
@@ -136,7 +139,7 @@ class DataModule(Serving):
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
         self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
         self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
-        self.labelled, self.unlabelled = labelled, unlabelled
+        self.labelled, self.unlabelled, self.annotation = labelled, unlabelled, annotation
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self.without: tuple[int, ...] = ()  # channels that cases are loaded without, to see what a model makes of it
@@ -195,6 +198,7 @@ class DataModule(Serving):
         if self.patch_size is None:
             need_one_size([case.shape("image")[1:] for case in self._kept.values()], self.batch_size)
         self._cases = {part: [self._case(record, part) for record in parts.get(part, ())] for part in LOADED}
+        self._cases = annotated(self._cases, parts, self.annotation, len(self.classes), self.seed)
 
     def _case(self, record: Record, part: str) -> tuple[Item, Kept]:
         kept = self._kept[record.case_id]

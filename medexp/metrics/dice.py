@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from medexp.targets import IGNORED
+
 logger = logging.getLogger(__name__)
 
 
@@ -20,7 +22,7 @@ class CaseDice(Metric):
 
     A class in neither the prediction nor the label of a case is left out of that class's mean; a class in only one
     counts as 0. With nothing defined at all, `compute` gives 0 and logs a warning: there was no foreground to find or
-    to invent. The states are sums, so that ranks reduce to what one process would have seen.
+    to invent. Voxels of the label IGNORED count for nothing. The states are sums, so that ranks reduce to what one process would have seen.
 
     Raises `ValueError` for fewer than two classes (take one channel a class, background included), for scores with
     another number of channels, and for labels beyond the classes.
@@ -68,6 +70,10 @@ class CaseDice(Metric):
                 f"scores {tuple(scores.shape)} and label {tuple(label.shape)}: "
                 f"(B, {classes}, *spatial) and (B, 1, *spatial) are needed"
             )
+        ignored = label.flatten(1) == IGNORED if classes <= IGNORED else None
+        ignored = ignored if ignored is not None and bool(ignored.any()) else None
+        if ignored is not None:
+            label = label.masked_fill(label == IGNORED, 0)
         if int(label.max()) >= classes or int(label.min()) < 0:
             raise ValueError(
                 f"labels {int(label.min())} to {int(label.max())}; num_classes={classes} allows 0 to {classes - 1}"
@@ -77,4 +83,7 @@ class CaseDice(Metric):
         )  # the same as argmax, and 5 to 8 times faster over a strided axis
         joint = (label.flatten(1).int() * classes).add_(predicted)
         joint += torch.arange(batch, device=joint.device, dtype=joint.dtype)[:, None] * classes**2
-        return torch.bincount(joint.flatten(), minlength=batch * classes**2).view(batch, classes, classes)
+        if ignored is not None:
+            joint = joint.masked_fill(ignored, batch * classes**2)
+        counts = torch.bincount(joint.flatten(), minlength=batch * classes**2)
+        return counts[: batch * classes**2].view(batch, classes, classes)

@@ -11,6 +11,7 @@ import numpy as np
 from medexp.errors import UserError
 from medexp.metrics.surface import surface_distances
 from medexp.metrics.table import BLANK, Cell, Row, column_names, describe, mean
+from medexp.targets import IGNORED
 
 CHUNK = 2**16  # voxels counted at a time: they stay in the processor's cache
 _ABSENT = "absent from the target and the prediction of every case"
@@ -53,11 +54,14 @@ class SegmentationScores:
         self._check_columns()
 
     def case(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> Row:
-        """One row from two integer label maps (*spatial) of one shape; `spacing` in mm, one number an axis.
+        """One row from two integer label maps (*spatial) of one shape; `spacing` in mm, one number an axis. Where the target is
+        IGNORED both are background.
 
         Raises `UserError` for shapes that differ, values that are not labels, or a label without a class.
         """
         self._check(prediction, target, spacing)
+        if len(self.classes) <= IGNORED and (ignored := target == IGNORED).any():
+            prediction, target = np.where(ignored, 0, prediction), np.where(ignored, 0, target)
         kind = np.min_scalar_type(len(self.classes) - 1)
         prediction, target = prediction.astype(kind, copy=False), target.astype(kind, copy=False)
         diagonal = float(np.linalg.norm(np.multiply(target.shape, spacing)))  # mm
@@ -118,6 +122,10 @@ class SegmentationScores:
                 raise UserError(f"{what} holds {labels.dtype}: a label map holds integers; round it where it was read")
             if labels.size == 0:
                 raise UserError(f"{what} has no voxels: shape {labels.shape}")
+            if what == "target" and len(self.classes) <= IGNORED:
+                labels = labels[labels != IGNORED]
+                if not labels.size:
+                    continue
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= len(self.classes):
                 raise UserError(

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from medexp import build
+from medexp.data import annotated
 from medexp.data.images import header, read_image
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.preparation.source_grid import Grid, Way
@@ -29,6 +30,7 @@ from medexp.run.inputs import inputs
 from medexp.run.results import results
 from medexp.run.results.base import Results, Tabular
 from medexp.run.results.files import save_image
+from medexp.targets import IGNORED
 
 log = logging.getLogger(__name__)
 TABLE, TOGETHER = "members.csv", "together"
@@ -129,12 +131,14 @@ class _Scored:
 
     def _map(self, case: Case, panels: Panels) -> None:
         plain = _plain(self.first)
-        truth, region = plain.read_label(case.record), plain.region(case.record)
+        first, spacing = self.first.data, plain.read_label(case.record).spacing
+        told = first.annotation, len(first.classes), first.seed
+        truth, region = annotated.truth(case.record, plain, *told), plain.region(case.record)
         for place, labels in enumerate((case.mean, *case.each)):
             inside = labels if region is None else np.where(region, labels, 0)
-            row = self.scorers[place].case(inside, truth.array, truth.spacing)
+            row = self.scorers[place].case(inside, truth, spacing)
             self.rows[place].append({"case_id": case.case_id, **row})
-        panels.add(_drawn(self.first, case, truth.array), self.rows[0][-1])
+        panels.add(_drawn(self.first, case, np.where(truth == IGNORED, 0, truth)), self.rows[0][-1])
 
     def _written(self, part: str) -> dict[str, Any]:
         metrics = [
@@ -155,7 +159,7 @@ def _plain(member: Member) -> Preparation:
     """What reads whole files, also where the member reads slices of them."""
     own = member.data.preparation
     dims = 3 if member.data.plane is not None else own.spatial_dims
-    return Preparation(dims, own.file_channels, label_values=own.label_values)
+    return Preparation(dims, own.file_channels, label_values=own.label_values, ignore=own.ignore)
 
 
 def _drawn(member: Member, case: Case, truth: np.ndarray[Any, Any]) -> Outcome:

@@ -25,7 +25,7 @@ Config = dict[str, Any]
 TRAINING = (  # of a data set: where it is, who was in it, how it was drawn from
     *("root", "split", "store", "exclude", "limit", "balance", "foreground", "patch_size", "about"),
     *("labelled", "unlabelled"),
-    *("num_workers", "timeout", "augment_on_device"),
+    *("num_workers", "timeout", "augment_on_device", "annotation"),
 )
 LAYOUTS = tuple(  # that predict looks for: patterns and names of columns
     f"medexp.data.sources.{name}."

@@ -9,6 +9,7 @@ import numpy as np
 
 from medexp.errors import UserError
 from medexp.run.inference import Outcome
+from medexp.targets import IGNORED
 
 Array = np.ndarray[Any, Any]
 SLICES = "slices.npz"  # the planes drawn, as arrays: image_1, label_1, prediction_1, ... (dashboards overlay them)
@@ -81,8 +82,11 @@ def on_prepared(outcome: Outcome) -> tuple[Array, Array]:
     """Label and prediction as class maps on the prepared grid, where the image to draw is."""
     assert outcome.predicted is not None  # of labelled cases
     predicted = outcome.predicted
-    truth = outcome.prepared.label[0].numpy() if outcome.prepared.label is not None else np.zeros_like(predicted)
-    return truth, predicted
+    if outcome.prepared.label is None:
+        return np.zeros_like(predicted), predicted
+    truth = outcome.prepared.label[0].numpy()
+    ignored = outcome.prepared.ignored
+    return (np.where(truth == IGNORED, 0, truth) if ignored else truth), predicted
 
 
 def best_slice(truth: Array, predicted: Array) -> int:

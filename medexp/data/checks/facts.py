@@ -27,6 +27,7 @@ from medexp.data.preparation import identity
 from medexp.data.records import Record
 from medexp.data.store.content import digest_of
 from medexp.errors import Faults, UserError
+from medexp.targets import IGNORED
 
 
 @dataclass(frozen=True)
@@ -116,16 +117,20 @@ def measured(image: Scan, label: Scan | None) -> CaseFacts:
     )
     if label is None:
         return facts
+    counts, known = measure.counts(label.array), label.array
+    if label.ignored:
+        counts.pop(IGNORED, None)
+        known = np.where(known == IGNORED, known.dtype.type(0), known)
     facts = replace(
         facts,
-        classes=measure.counts(label.array),
+        classes=counts,
         label_shape=tuple(map(int, label.array.shape)),
         label_offset=measure.displacement(image.affine, label.affine, shape),
         label_axes=measure.codes(label.affine),
     )
     if facts.label_shape != facts.shape:
         return facts
-    return replace(facts, foreground=measure.foreground(array, label.array, present))
+    return replace(facts, foreground=measure.foreground(array, known, present))
 
 
 @cache

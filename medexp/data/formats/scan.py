@@ -16,13 +16,14 @@ class Scan:
 
     array: float32 (C, *spatial) of an image, integer (*spatial) of a label map. affine: (4, 4), voxel to mm (RAS).
     spacing: mm a voxel along each spatial axis (1 where the format knows none). missing: channels that the case lacks
-    (zeros in `array`).
+    (zeros in `array`). ignored: whether IGNORED in a label map means that it was not annotated.
     """
 
     array: Array
     affine: Array
     spacing: tuple[float, ...]
     missing: tuple[int, ...] = ()
+    ignored: bool = False
 
 
 @dataclass(frozen=True)

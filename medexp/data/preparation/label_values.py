@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from medexp.data.formats.scan import Array
 from medexp.data.records import Record
 from medexp.errors import UserError
+from medexp.targets import IGNORED
 
 TABLE = 2**16  # label values that lie this close together are looked up in a table
 CHUNK = 2**20  # voxels looked up in one go
@@ -42,6 +45,18 @@ def class_indices(array: Array, values: list[list[int]]) -> Array:
             place = np.searchsorted(known, part).clip(max=len(known) - 1)
             made[start : start + CHUNK] = np.where(known[place] == part, classes[place], len(values))
     return made.reshape(array.shape)
+
+
+def ignored(array: Array, values: int | Sequence[int] | None) -> Array | None:
+    """Where a label file has one of these values (`dataset.ignore`), boolean; None where none is asked for."""
+    return None if values is None else np.isin(array, values)
+
+
+def with_ignored(classes: Array, where: Array) -> Array:
+    """Class indices, below IGNORED, with IGNORED there; uint8."""
+    made = classes.astype(np.uint8)
+    made[where] = IGNORED
+    return made
 
 
 def unlisted(record: Record, outside: Array, values: list[list[int]]) -> str:

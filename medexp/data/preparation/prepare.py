@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,15 @@ from medexp.data.formats.scan import Array, Scan
 from medexp.data.images import read_image, read_label, read_region
 from medexp.data.preparation.frames import on_one_scale, read_frames
 from medexp.data.preparation.identity import identity
-from medexp.data.preparation.label_values import check_label_values, class_indices, unlisted
+from medexp.data.preparation.label_values import (
+    check_label_values,
+    class_indices,
+    ignored,
+    unlisted,
+    with_ignored,
+)
 from medexp.data.preparation.source_grid import Box, Grid, Parts, Way, nonzero_box
+from medexp.data.preparation.windows import check_windows, windowed
 from medexp.data.records import Record
 from medexp.errors import UserError
 
@@ -31,7 +37,7 @@ class Prepared:
 
     image: float32 (C, *spatial); label: uint8 (int16 beyond 256 classes) (1, *spatial) or None, on the same grid.
     box: the part of the oriented source grid that was kept, in its voxels; None where cases are not cropped.
-    missing: channels that the case lacks; they are zero.
+    missing: channels that the case lacks; they are zero. ignored: whether IGNORED in the label means: not annotated.
     """
 
     image: Tensor
@@ -40,6 +46,7 @@ class Prepared:
     source: Grid
     box: Box | None = None
     missing: tuple[int, ...] = ()
+    ignored: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Preparation:
     their HU and not of what a window has left of them; before `normalize`.
     label_values: for each class the value, or values, that stand for it in the label files; None where they are indices.
     hidden: for studies of several frames (T * C, *spatial), None for still images: how many at the end are to be predicted.
-    neighbours: slices on either side that are channels of a slice.
+    ignore: value, or values, of what is not annotated in the label files. neighbours: slices on either side that are channels of a slice.
 
     A channel that a case lacks is zero once all is done. `normalize` meets a copy of another channel in its place, so
     that it finds as many channels as ever and no constant one; or, where it says `channel_wise=False` (its statistics
@@ -78,6 +85,7 @@ class Preparation:
     hidden: int | None = None
     neighbours: int = 0
     resize: bool = True
+    ignore: int | Sequence[int] | None = None
 
     def __post_init__(self) -> None:
         codes = self.orientation
@@ -89,7 +97,7 @@ class Preparation:
                 what = f"{list(values)} is not a positive number for each of {self.spatial_dims} axes"
                 raise UserError(f"dataset.{key}: {what}; mend it, or set it to null")
         if self.windows is not None:
-            _check_windows(self.windows, self.in_channels)
+            check_windows(self.windows, self.in_channels)
         if self.label_values is not None:
             check_label_values(self._values)
 
@@ -111,6 +119,7 @@ class Preparation:
         grid = [self.spatial_dims, self.in_channels, self.orientation, spacing, size, bool(self.crop_foreground)]
         hidden: list[Any] = [] if self.hidden is None else [self.hidden]
         hidden += [] if self.resize else ["padded"]
+        hidden += [] if self.ignore is None else ["ignored", self.ignore]
         return identity([grid, windows, self._values, *hidden]) + identity(self.normalize, "dataset.normalize")
 
     def read(self, record: Record, with_label: bool) -> tuple[Scan, Scan | None]:
@@ -123,17 +132,22 @@ class Preparation:
         """The label map of a case, class indices (*spatial), background outside of its region. Raises UserError."""
         label = read_label(record, spatial_dims=self.spatial_dims)
         region, values, array = self.region(record), self._values, label.array
+        unknown, nothing = ignored(array, self.ignore), array.dtype.type(values[0][0] if values else 0)
+        array = array if unknown is None else np.where(unknown, nothing, array)
         if region is not None:
             if region.shape != array.shape:
                 what = f"field of view {region.shape} differs from label shape {array.shape}"
                 raise UserError(f"case {record.case_id}: {record.region}: {what}; resample one onto the other")
-            array = np.where(region, array, array.dtype.type(values[0][0] if values else 0))
+            array = np.where(region, array, nothing)
+            unknown = None if unknown is None else unknown & region
         if values:
             classes = class_indices(array, values)
             if classes.max(initial=0) == len(values):
                 raise UserError(unlisted(record, array[classes == len(values)], values))
             array = classes
-        return replace(label, array=array)
+        if unknown is not None:
+            array = with_ignored(array, unknown)
+        return replace(label, array=array, ignored=unknown is not None)
 
     def region(self, record: Record) -> Array | None:
         """Where a case is evaluated, boolean (*spatial); None: everywhere. Raises UserError where it cannot be read."""
@@ -154,11 +168,12 @@ class Preparation:
             turned = way.label(label.array[None].astype(kind, copy=False))
             mask = torch.from_numpy(turned.copy() if np.may_share_memory(turned, label.array) else turned)
         if self.windows is not None:
-            values = _windowed(values, self.windows)
+            values = windowed(values, self.windows)
         if np.may_share_memory(values, image.array):
             values = values.copy()  # MONAI normalises in place
         plain = self._normalized(torch.from_numpy(values), there, missing)
-        return Prepared(plain.contiguous(), mask, way.affine, source, way.box, missing)
+        unknown = label is not None and label.ignored
+        return Prepared(plain.contiguous(), mask, way.affine, source, way.box, missing, unknown)
 
     def _way(self, source: Grid, box: Box | None = None) -> Way:
         orientation = self.orientation if self.spatial_dims == 3 else None
@@ -227,23 +242,3 @@ def _line(known: Array, source: Array, values: Array) -> Array:
         else 0.0
     )
     return np.asarray((values - known.mean(dtype=np.float64)) * slope + source.mean(dtype=np.float64), np.float32)
-
-
-def _check_windows(windows: Sequence[Sequence[float]], in_channels: int) -> None:
-    for window in windows:
-        pair = isinstance(window, list | tuple) and len(window) == 2 and all(isinstance(n, int | float) for n in window)
-        if not pair or not all(map(isfinite, window)) or window[1] <= 0:
-            raise UserError(f"dataset.windows: {window} is no level and width (HU, above 0), e.g. [40, 80]")
-    if len(windows) != in_channels:
-        seen = f"{len(windows)} windows make {len(windows)} channels, dataset.in_channels is {in_channels}"
-        raise UserError(f"dataset.windows: {seen}; set dataset.in_channels={len(windows)}")
-
-
-def _windowed(values: Array, windows: Sequence[Sequence[float]]) -> Array:
-    """(1, *spatial) in HU to (windows, *spatial), each 0 to 1."""
-    made = np.empty((len(windows), *values.shape[1:]), dtype=np.float32)
-    for channel, (level, width) in zip(made, windows, strict=True):
-        np.subtract(values[0], level - width / 2, out=channel)
-        channel /= width
-        np.clip(channel, 0, 1, out=channel)
-    return made

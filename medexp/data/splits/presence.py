@@ -18,7 +18,7 @@ from medexp.data.preparation.identity import code_version
 from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.store.content import Contents, digest_of
-from medexp.targets import KINDS
+from medexp.targets import IGNORED, KINDS
 
 
 def label_strata(
@@ -63,11 +63,13 @@ def labels_of(record: Record, preparation: Preparation, contents: Contents | Non
     key = None
     if contents is not None and record.label is not None and record.label.exists():
         region = contents.digest(record.region) if record.region is not None and record.region.exists() else None
-        part = json.dumps([record.member, record.time, reading.label_values, region])
+        unknown = [] if reading.ignore is None else [reading.ignore]
+        part = json.dumps([record.member, record.time, reading.label_values, region, *unknown])
         key = digest_of("labels", read_by(), contents.digest(record.label), part)
         if (known := contents.note(key)) is not None:
             return list(json.loads(known))
-    values = [int(value) for value in np.unique(reading.read_label(whole).array) if value > 0]
+    label = reading.read_label(whole)
+    values = [int(value) for value in np.unique(label.array) if value > 0 and not (label.ignored and value == IGNORED)]
     if contents is not None and key is not None:
         contents.write_note(key, json.dumps(values))
     return values

@@ -12,6 +12,7 @@ from medexp.data.formats.scan import Array
 from medexp.data.preparation.prepare import Grid, Prepared
 from medexp.data.store.entries import Kept
 from medexp.seeding import derive
+from medexp.targets import IGNORED
 
 EXACT = 1 / 2048  # largest error of float16, as a share of an image's range, for it to be kept so
 PLACES = 10_000  # voxels of a class that are kept to cut patches around; as many as nnU-Net keeps
@@ -32,10 +33,14 @@ def pack(prepared: Prepared) -> tuple[dict[str, Array], dict[str, Any]]:
         },
         "box": prepared.box and [list(side) for side in prepared.box],
         "missing": list(prepared.missing),
+        "ignored": prepared.ignored,
     }
     if prepared.label is not None:
         arrays["label"] = prepared.label.numpy()
-        arrays["places"], facts["places"] = foreground_places(arrays["label"][0])
+        known = arrays["label"][0]
+        if prepared.ignored:
+            known = np.where(known == IGNORED, known.dtype.type(0), known)
+        arrays["places"], facts["places"] = foreground_places(known)
         facts["voxels"] = np.bincount(arrays["label"].ravel()).tolist()
     return arrays, facts
 
@@ -60,6 +65,7 @@ def unpack(kept: Kept) -> Prepared:
         source=Grid(tuple(source["shape"]), np.asarray(source["affine"]), tuple(source["spacing"])),
         box=facts["box"] and tuple(tuple(side) for side in facts["box"]),
         missing=tuple(facts["missing"]),
+        ignored=facts["ignored"],
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from medexp.data import expand
+from medexp.data import annotated, expand
 from medexp.data.images import header
 from medexp.data.records import Record
 from medexp.run.figures import Panels
@@ -50,7 +50,8 @@ class Maps(Files):
     def _maps(self, outcome: Outcome) -> tuple[Array, Array]:
         """Prediction and truth on the source grid; outside of the field of view both are background."""
         assert outcome.labels is not None
-        truth = self.data.preparation.read_label(outcome.record).array
+        told = self.data.annotation, len(self.data.classes), self.data.seed
+        truth = annotated.truth(outcome.record, self.data.preparation, *told)
         region = self.data.preparation.region(outcome.record)
         return (outcome.labels if region is None else np.where(region, outcome.labels, 0)), truth
 
