@@ -22,8 +22,6 @@ def host(group: str, option: str, line: str) -> list[list[str]]:
         return [["experiment=translation/phantom_cyclegan"]]
     if "adversarial generation" not in line.lower():
         return []
-    if option == "wasserstein":
-        return [[*PHANTOM, "task.gradient_penalty=10"]]
     if option.endswith("by_class"):
         return [MEDNIST]
     return [PHANTOM] if group in ("task", "metrics", "model") else [PHANTOM, MEDNIST]
@@ -53,6 +51,6 @@ def exchanged(experiment: str) -> list[str] | None:
         changes = ["model=basic_unet", "optimizer=sgd", "scheduler=plateau", "augmentation=none", "inferer=whole_by_16"]
         return [*changes, "loss=structural", "dataset.patch_size=[32,32]"]
     if experiment.startswith("gan"):
-        changes = ["optimizer=sgd", "scheduler=plateau", "augmentation=flips", "callbacks=default", "loss=wasserstein"]
-        return [*changes, "task.gradient_penalty=10"]
+        changes = ["optimizer=sgd", "scheduler=plateau", "augmentation=flips", "callbacks=default", "loss=hinge"]
+        return [*changes, "task.gradient_penalty=0"]
     return None
