@@ -103,3 +103,19 @@ def test_an_encoder_of_a_u_net_is_counted_where_it_goes(root: list[str], tmp_pat
     assert set(table[encoder]["outcome"]) == {"loaded"}
     assert counts == {"loaded": int(encoder.sum()), "kept": int((table["tensor"] != "").sum() - encoder.sum())}
     assert "had no part in the training of the source" in set(table["reason"])
+
+
+def test_a_u_net_that_restores_is_handed_over_whole_but_for_its_outputs(phantom: Path, tmp_path: Path) -> None:
+    data = [f"dataset.root={phantom}", "dataset.source.patients=10", "dataset.patch_size=[16,16,16]", "figures=1"]
+    net = ["model=dynunet", "model.filters=[4,4,8,8]", "trainer.max_epochs=1", "dataset.batch_size=2"]
+    source = ["experiment=translation/phantom_denoising", "task=pretrain_restoration", "degradation=models_genesis"]
+    start([*source, *data, *net, "model.deep_supervision=false", "loss=mse", f"run_dir={tmp_path / 'source'}"])
+    scored = pd.read_csv(tmp_path / "source/per_case.csv")
+    assert {"psnr", "psnr_input"} <= set(scored.columns)
+    assert list((tmp_path / "source/figures").glob("*.png"))
+    words = ["experiment=segmentation/phantom", *data, *net, "inferer=whole_by_8"]
+    start([*words, f"init.weights={tmp_path / 'source'}", f"run_dir={tmp_path / 'run'}"])
+    table = pd.read_csv(tmp_path / "run/transfer.csv").fillna("")
+    kept = table[(table["tensor"] != "") & (table["outcome"] != "loaded")]["tensor"]
+    assert kept.str.contains("output_block|deep_supervision_heads").all()
+    assert (table["outcome"] == "loaded").sum() > 30

@@ -11,21 +11,27 @@ from medexp.seeding import derive
 log = logging.getLogger(__name__)
 
 
-def check_few(limit_train: int | None, skip_train: int) -> None:
+def check_few(limit_train: float | None, skip_train: int) -> None:
     """Raises UserError for numbers that leave nothing."""
-    if limit_train is not None and limit_train < 1:
+    if limit_train is not None and limit_train <= 0:
         raise UserError(f"dataset.split.limit_train: {limit_train} is less than 1; null takes all")
+    if limit_train is not None and limit_train > 1 and limit_train != int(limit_train):
+        raise UserError(
+            f"dataset.split.limit_train: {limit_train} is no number of cases, and no share; give 10, or 0.1 of them"
+        )
     if skip_train < 0:
         raise UserError(f"dataset.split.skip_train: {skip_train} is negative; 0 leaves none out")
 
 
-def few_of(train: Sequence[str], patients: Mapping[str, str], limit_train: int | None, skip_train: int) -> list[str]:
+def few_of(train: Sequence[str], patients: Mapping[str, str], limit_train: float | None, skip_train: int) -> list[str]:
     """Training cases less the first `skip_train`, and of the rest at most `limit_train`, in an order that is a hash of the
     patient: 5 cases are among the 10 of the same split, and cases that one run skips another may take. Raises UserError
-    where none is left.
+    where none is left. A limit below 1 is a share of the training cases, before any are skipped: 0.1 are a tenth of them.
     """
     if limit_train is None and not skip_train:
         return list(train)
+    if limit_train is not None:
+        limit_train = max(round(limit_train * len(train)), 1) if limit_train < 1 else int(limit_train)
     kept = by_hash(train, patients)[skip_train:][:limit_train]
     if not kept:
         raise UserError(f"dataset.split.skip_train: {skip_train} of {len(train)} training cases leaves none; give less")

@@ -37,7 +37,7 @@ def make_split(
     file: str | None = None,
     unlisted: Literal["error", "leave_out"] = "error",
     left_out: Collection[str] = (),
-    limit_train: int | None = None,
+    limit_train: float | None = None,
     skip_train: int = 0,
 ) -> Split:
     """Case ids of train, val and test; no patient is in two of them. Raises UserError.

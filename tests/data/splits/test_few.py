@@ -34,6 +34,14 @@ def test_what_is_skipped_and_what_is_kept_are_apart_and_all(limit: int, skip: in
     assert (few["val"], few["test"]) == (WHOLE["val"], WHOLE["test"])
 
 
+def test_a_limit_below_one_is_a_share_of_the_training_cases() -> None:
+    tenth = split(limit_train=0.1)["train"]
+    assert len(tenth) == round(0.1 * len(WHOLE["train"]))
+    assert set(tenth) <= set(split(limit_train=0.25)["train"])
+    assert len(split(limit_train=0.001)["train"]) == 1
+    assert split(limit_train=0.1, skip_train=4)["train"] != tenth
+
+
 def test_cases_of_a_patient_are_taken_one_after_the_other() -> None:
     assert len({case_patient(case) for case in split(limit_train=6)["train"]}) == 3
 
@@ -46,6 +54,7 @@ def case_patient(case: str) -> str:
     ("options", "said"),
     [
         ({"limit_train": 0}, "dataset.split.limit_train: 0 is less than 1"),
+        ({"limit_train": 2.5}, "dataset.split.limit_train: 2.5 is no number of cases, and no share"),
         ({"skip_train": -1}, "dataset.split.skip_train: -1 is negative"),
         ({"skip_train": 80}, r"dataset.split.skip_train: 80 of \d+ training cases leaves none"),
     ],
