@@ -9,7 +9,9 @@ from medexp.config.targets import locate
 
 MOVES = ("crop", "flip", "turn", "affine", "elastic")  # arguments of an augmentation that move the image
 DENSE = ("mask",)  # kinds of targets that would have to move with it
+ONE_OF_SEVERAL = ("index", "binary", "ordinal")  # kinds of targets whose class can be exchanged for another
 AVERAGES = ("AverageWeights", "StochasticWeightAverage")
+BLENDS = ("Mixup", "CutMix")
 INTO_THE_NET = ("Freeze", "GradualUnfreezing")
 
 
@@ -26,6 +28,11 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
         yield (
             f"dataset.labelled: {dataset['labelled']}, but nothing learns from the other cases; choose "
             "learning=mean_teacher or the like, or dataset.split.limit_train for few cases alone"
+        )
+    if dataset.get("label_noise") and cfg["task"]["target"] not in ONE_OF_SEVERAL:
+        yield (
+            f"dataset.label_noise: {dataset['label_noise']}, but the task learns '{cfg['task']['target']}', which is not one "
+            "of several classes; set dataset.label_noise=0"
         )
     if node:
         yield from _task(cfg, way)
@@ -71,5 +78,7 @@ def _callbacks(cfg: dict[str, Any], way: Any) -> Iterator[str]:
         name = str((node or {}).get("_target_")).rsplit(".", 1)[-1]
         if name in AVERAGES and getattr(way, "averages", False):
             yield f"callbacks.{key}: the teacher is an average of the weights already; leave {key} out"
+        if name in BLENDS and not way.unlabelled:
+            yield f"callbacks.{key}: blends cases, among which wrong labels are to be found; leave {key} out"
         if name in INTO_THE_NET and getattr(way, "twin", False):
             yield f"callbacks.{key}: does not reach the second network of {cfg['learning']['_target_']}; leave {key} out"

@@ -19,9 +19,10 @@ from medexp.data.boxes import placed
 from medexp.data.cases import Item
 from medexp.data.checks.facts import facts_of
 from medexp.data.checks.judge import NO_LABEL, judge
-from medexp.data.checks.options import check_counts, check_neighbours, check_options
+from medexp.data.checks.options import check_counts, check_kind, check_neighbours, check_options
 from medexp.data.frames import Frames
 from medexp.data.modalities import present, without
+from medexp.data.noise import check_noise, noisy
 from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
@@ -36,7 +37,7 @@ from medexp.data.targets import encode
 from medexp.data.unlabelled import Unlabelled
 from medexp.data.unpaired import scored
 from medexp.data.values import valued
-from medexp.errors import Faults, UserError, nearest
+from medexp.errors import Faults
 from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class DataModule(Serving):
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
     batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that a worker may stand still.
     degradation: makes pairs of images for networks that restore them (see medexp/transforms/degradation.py).
-    labelled: number or share of the training cases that keep labels; unlabelled: see medexp/data/unlabelled.py; None: not used.
+    labelled: number or share of the training cases that keep labels. unlabelled, label_noise: see unlabelled.py, noise.py.
     augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
@@ -107,6 +108,7 @@ class DataModule(Serving):
         degradation: Callable[[Item, int], Item] | None = None,
         labelled: float | None = None,
         unlabelled: Unlabelled | None = None,
+        label_noise: float = 0.0,
         store: str | None = None,
         about: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -114,9 +116,7 @@ class DataModule(Serving):
         super().__init__()
         self.root, self.source, self.splitter = Path(root), source, split
         self.classes, self.target, self.seed = list(classes), target, seed
-        if target not in KINDS:
-            said = f"'{target}'{nearest(target, list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
-            raise UserError(f"dataset.target: {said}")
+        check_kind(target)
         self.preparation = Preparation(
             *(spatial_dims, in_channels, orientation, spacing, image_size, normalize),
             windows=windows,
@@ -140,6 +140,7 @@ class DataModule(Serving):
         self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
         self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
         self.labelled, self.unlabelled, self.annotation = labelled, unlabelled, annotation
+        self.label_noise = check_noise(label_noise, target)
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self.without: tuple[int, ...] = ()  # channels that cases are loaded without, to see what a model makes of it
@@ -151,8 +152,7 @@ class DataModule(Serving):
     def records(self) -> list[Record]:
         """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
         if self._records is None:
-            asked = self.missing, list(self.covariates), self.unlabelled is not None
-            listed = listed_by(self.source, self.root, *asked)
+            listed = listed_by(self.source, self.root, self.missing, [*self.covariates], self.unlabelled is not None)
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             if self.times is not None:
@@ -175,6 +175,7 @@ class DataModule(Serving):
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)
         check_split(self.split, records.values())  # a split kept from earlier, or made by somebody else's function
         parts = {part: [records[case] for case in ids] for part, ids in self.split.items()}
+        parts["train"] = noisy(parts["train"], self.label_noise, self.seed, self.classes)
         parts = {part: [*map(bare, each)] if part == UNLABELLED else each for part, each in parts.items()}
         return scored(parts, self.degradation)
 
@@ -189,10 +190,9 @@ class DataModule(Serving):
         kept = dict(zip([r.case_id for r in labelled], self.keeper().keep(labelled, held), strict=True))
         if others := parts.get(UNLABELLED):
             kept |= zip([r.case_id for r in others], self.keeper(labelled=False).keep(others, held), strict=True)
-        warnings = judge(parts, kept, self.classes, self.target, self.root)
         for word in known.lacking(self.covariates, [record.covariates for each in parts.values() for record in each]):
             log.info("dataset.covariates: %s", word)
-        if said := [*small_parts(parts), *warnings]:
+        if said := [*small_parts(parts), *judge(parts, kept, self.classes, self.target, self.root)]:
             log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
         self._kept = {name: case for name, case in kept.items() if "image" in case}
         if self.patch_size is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from monai.networks.utils import one_hot as monai_one_hot
 from torch import Tensor
 
@@ -16,6 +17,15 @@ def one_hot(target: Tensor, num_classes: int) -> Tensor:
     if num_classes == 1:
         return target.float()
     return monai_one_hot(target, num_classes)
+
+
+def log_likelihood(scores: Tensor, target: Tensor) -> Tensor:
+    """Log of the probability that scores give the labels: (B, *spatial) of class indices (B, 1, *spatial) by softmax,
+    (B, K, *spatial) of yes-or-no targets (floats 0 and 1, or one channel) by sigmoid. float32."""
+    scores = scores.float()  # half precision loses small probabilities
+    if scores.shape[1] > 1 and not target.is_floating_point():
+        return torch.log_softmax(scores, dim=1).gather(1, target.long()).squeeze(1)
+    return F.logsigmoid(torch.where(target > 0.5, scores, -scores))
 
 
 def smoothed(target: Tensor, label_smoothing: float) -> Tensor:

@@ -58,10 +58,15 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
 
 def _examined(data: DataModule) -> Findings:
     """What is wrong with the data: cases and split together, whichever of the two fails."""
+    from medexp.data.checks.judge import NO_LABEL
     from medexp.data.checks.survey import findings, given_split, survey
+    from medexp.data.splits.unlabelled import has_label
 
     records = data.records()
-    facts = survey(records, data.preparation, data.classes, data.target, data.store)
+    bare = [r for r in records if data.unlabelled is not None and not has_label(r, data.target)]
+    known = [record for record in records if record not in bare]
+    facts = survey(known, data.preparation, data.classes, data.target, data.store)
+    facts |= survey(bare, data.preparation, data.classes, NO_LABEL, data.store)
     problems: list[str] = []
     try:
         data.parts()
@@ -109,7 +114,10 @@ def _write(path: Path, text: str, key: str) -> None:
 def _exclude(path: Path, data: DataModule, bad: dict[str, str], before: str | None) -> str:
     """Adds cases to an exclusion list, beside those that it or `dataset.exclude` names; a slice or time point by its
     whole scan. Returns what was done, in a line. Raises UserError for a list of another data set."""
-    known = {record.case_id for record in data.source(data.root)}
+    from medexp.data.select import listed_by
+
+    listed = listed_by(data.source, data.root, data.missing, unlabelled=data.unlabelled is not None)
+    known = {record.case_id for record in listed}
     new: dict[str, str] = {}
     for case, reason in bad.items():
         scan = max((name for name in known if f"{case}_".startswith(f"{name}_")), key=len, default=case)

@@ -128,7 +128,7 @@ def _stopped(run: Path, signum: int) -> SystemExit:
 
 def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     from medexp import build
-    from medexp.run import history, repeatable, settled, transferred
+    from medexp.run import history, noised, repeatable, settled, transferred
     from medexp.run.evaluate import score
 
     begun = time.monotonic()
@@ -144,6 +144,7 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
         environment = {**folder.environment(cfg["seed"]), "repeatable": repeatable.conditions(cfg, trainer)}
         folder.write_json(run / folder.ENVIRONMENT, environment)
         folder.write_json(run / folder.SPLIT, data.split)
+        noised.record(data, run)
         log.info("%s", data.describe())
     cfg = settled.settled(cfg, data, run if first else None)
     task = build.task(cfg, data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import nibabel as nib
@@ -14,8 +15,10 @@ import pytest
 import torch
 from compared import checkpoint, same
 from forks import warm
+from safetensors.torch import load_file
 
 from medexp.errors import UserError
+from medexp.run.check import check
 from medexp.run.evaluate import evaluate
 from medexp.run.export import export
 from medexp.run.predict import predict
@@ -23,7 +26,11 @@ from medexp.run.train import start
 from medexp.tasks.base import Task
 
 FEW = ["dataset.labelled=2", "dataset.batch_size=1", "dataset.unlabelled.per_batch=2", "model.dropout=0.2"]
-WAYS = {"mean_teacher": ["learning=mean_teacher", "learning.ramp_up=3", "learning.weight=5", "learning.decay=0.7"]}
+WAYS = {
+    "mean_teacher": ["learning=mean_teacher", "learning.ramp_up=3", "learning.weight=5", "learning.decay=0.7"],
+    "pseudo_labels": ["learning=pseudo_labels", "learning.threshold=0.3"],
+    "cross_pseudo": ["learning=cross_pseudo", "learning.ramp_up=3"],
+}
 
 
 class Killed(BaseException):
@@ -92,8 +99,6 @@ def test_the_teacher_is_evaluated_predicts_and_is_given_away(run: Path, phantom_
         predict(place, image, tmp_path / name)
         maps.append(np.asarray(nib.load(tmp_path / name).dataobj))  # type: ignore[attr-defined]
     assert np.array_equal(*maps)
-    from safetensors.torch import load_file
-
     given = load_file(released / "weights.safetensors")
     teacher = checkpoint(run, "best")["state_dict"]
     assert all(name.startswith("net.") for name in given)
@@ -130,3 +135,70 @@ def test_two_ranks_learn_what_one_learns_from_as_many_cases(way: str, tiny: list
     assert table.notna().all(axis=None)
     split = json.loads((tmp_path / "run/split.json").read_text())
     assert checkpoint(tmp_path / "run")["global_step"] == 2 * (-(-len(split["unlabelled"]) // 2) // 2)
+
+
+def test_cases_that_a_table_lists_without_a_class_are_learnt_from(
+    layouts: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = layouts.pictures(tmp_path / "pictures", ["benign", "malignant"], each=10, size=32)
+    lines = (root / "labels.csv").read_text().splitlines()
+    known = [line if number % 4 else line.rsplit(",", 1)[0] + "," for number, line in enumerate(lines[1:])]
+    (root / "labels.csv").write_text("\n".join([lines[0], *known]) + "\n")
+    words = ["experiment=classification/csv", f"dataset.root={root}", "dataset.classes=[benign,malignant]"]
+    words += [
+        "dataset.image_size=[32,32]",
+        "model=simple_cnn",
+        "figures=0",
+        "trainer.max_epochs=1",
+        "dataset.batch_size=4",
+    ]
+    with pytest.raises(UserError, match="5 empty cells"):
+        start([*words, f"run_dir={tmp_path / 'refused'}"])
+    run = Path(start([*words, "learning=pseudo_labels", f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    split = json.loads((run / "split.json").read_text())
+    assert len(split["unlabelled"]) == 5
+    assert sum(map(len, split.values())) == 20
+    assert check([*words, "learning=pseudo_labels"]) == 0
+    assert "unlabelled" in capsys.readouterr().out
+
+
+# Wrong labels
+
+
+@pytest.fixture(scope="module")
+def noisy(layouts: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    root = layouts.pictures(tmp_path_factory.mktemp("pictures") / "set", ["benign", "malignant"], each=12, size=32)
+    words = ["experiment=classification/image_folder", f"dataset.root={root}", "dataset.classes=[benign,malignant]"]
+    words += [
+        "dataset.image_size=[32,32]",
+        "model=simple_cnn",
+        "figures=0",
+        "trainer.max_epochs=2",
+        "dataset.batch_size=4",
+    ]
+    return [*words, "dataset.label_noise=0.4", "learning=co_teaching", "learning.ramp_up=3", "learning.forget_rate=0.4"]
+
+
+def test_wrong_labels_are_listed_and_none_is_tested_with(noisy: list[str], tmp_path: Path) -> None:
+    run = Path(start([*noisy, f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    table, split = pd.read_csv(run / "noisy_labels.csv"), json.loads((run / "split.json").read_text())
+    assert set(table["case_id"]) < set(split["train"])
+    assert 0 < len(table) < len(split["train"])
+    assert (table["class"] != table["given"]).all()
+    assert all(case.startswith(name) for case, name in zip(table["case_id"], table["class"], strict=True))
+    tested = pd.read_csv(run / "per_case.csv")
+    truth = next(column for column in tested if column in ("target", "label", "class"))
+    assert all(str(case).startswith(str(name)) for case, name in zip(tested["case_id"], tested[truth], strict=True))
+    assert (
+        f"{len(table)} of {len(split['train'])} training cases were given a wrong class"
+        in (run / "train.log").read_text()
+    )
+
+
+def test_co_teaching_goes_on_bit_by_bit(noisy: list[str], tmp_path: Path) -> None:
+    whole = Path(start([*noisy, f"run_dir={tmp_path / 'whole'}"])["run_dir"])
+    start([*noisy, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])
+    start([f"resume={tmp_path / 'run'}", "trainer.max_epochs=2"])
+    left, right = (checkpoint(one)["state_dict"] for one in (tmp_path / "run", whole))
+    assert any(name.startswith("learning.other.") for name in left)
+    assert [name for name, value in left.items() if not torch.equal(value, right[name])] == []

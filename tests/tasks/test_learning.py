@@ -18,7 +18,11 @@ from torch import Tensor, nn
 from medexp.data.cases import collate
 from medexp.errors import UserError
 from medexp.learning.base import Learning
+from medexp.learning.co_teaching import CoTeaching
+from medexp.learning.cross_pseudo import CrossPseudo
 from medexp.learning.mean_teacher import MeanTeacher
+from medexp.learning.pseudo import against, said
+from medexp.learning.pseudo_labels import PseudoLabels
 from medexp.learning.ramp import Ramp
 from medexp.losses.binary_cross_entropy import BinaryCrossEntropy
 from medexp.losses.cross_entropy import CrossEntropy
@@ -72,19 +76,30 @@ TASKS: dict[str, tuple[Callable[[], dict[str, Any]], Callable[[int], dict[str, T
     "binary": (partial(classification, "binary"), lambda i: {"target": torch.tensor([float(i % 2)])}),
     "multilabel": (partial(classification, "multilabel"), lambda i: {"target": torch.eye(3)[i % 3]}),
 }
-WAYS: dict[str, Callable[[Callable[[], nn.Module]], Learning]] = {
-    "mean_teacher": lambda net: MeanTeacher(weight=2.0, ramp_up=2, decay=0.9),
+Way = Callable[[Callable[[], nn.Module], str], Learning]
+WAYS: dict[str, Way] = {
+    "mean_teacher": lambda net, target: MeanTeacher(weight=2.0, ramp_up=2, decay=0.9),
+    "pseudo_labels": lambda net, target: PseudoLabels(target, weight=2.0, ramp_up=2, threshold=0.3),
+    "cross_pseudo": lambda net, target: CrossPseudo(net(), target, weight=2.0, ramp_up=2),
+    "co_teaching": lambda net, target: CoTeaching(net(), forget_rate=0.5, ramp_up=1),
 }
-PAIRS = [(way, task) for way in WAYS for task in TASKS]
+KINDS = {**{task: task for task in TASKS}, "deep": "mask"}
+CLASSES = {
+    "mean_teacher": MeanTeacher,
+    "pseudo_labels": PseudoLabels,
+    "cross_pseudo": CrossPseudo,
+    "co_teaching": CoTeaching,
+}
+PAIRS = [(way, task) for way in WAYS for task in TASKS if KINDS[task] in CLASSES[way].kinds]
 
 
-def built(make: Make, task: str, way: Callable[[Callable[[], nn.Module]], Learning] | None, **more: Any) -> Task:
+def built(make: Make, task: str, way: Way | None, **more: Any) -> Task:
     """A task whose networks are drawn in the same order each time."""
     torch.manual_seed(0)
     options = TASKS[task][0]()
     net = options.pop("net")
     first = net()
-    learning = None if way is None else way(net)
+    learning = None if way is None else way(net, KINDS[task])
     return make(**options, net=first, learning=learning, **more)
 
 
@@ -163,15 +178,17 @@ def test_a_resumed_run_goes_on_as_the_unbroken_one(make: Make, way: str, task: s
 
 @pytest.mark.parametrize(("way", "task"), PAIRS)
 def test_at_weight_nothing_it_learns_as_the_task_does_alone(make: Make, way: str, task: str) -> None:
-    def nothing(net: Callable[[], nn.Module]) -> Learning:
-        learning = WAYS[way](net)
+    def nothing(net: Callable[[], nn.Module], target: str) -> Learning:
+        learning = WAYS[way](net, target)
         learning.ramp = Ramp(0.0, 0)  # type: ignore[assignment]
+        if isinstance(learning, CoTeaching):
+            learning.forget_rate = 0.0
         return learning
 
     one, alone = built(make, task, nothing), built(make, task, None)
     _, losses = train(one, items_of(task))
     _, supervised = train(alone, items_of(task))
-    assert losses == supervised
+    assert losses == supervised or (CLASSES[way].twin and len(losses) == len(supervised))  # those of two networks
     assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), alone.net.parameters(), strict=True))
 
 
@@ -179,8 +196,8 @@ def test_the_weight_rises_as_the_paper_has_it() -> None:
     ramp = Ramp(3.0, 10)
     assert [ramp(step) for step in (0, 5, 10, 99)] == pytest.approx([3 * 0.006738, 3 * 0.286505, 3, 3], rel=1e-4)
     assert Ramp(2.0, 0)(0) == 2
-    for weight, steps, said in ((-1.0, 1, "weight"), (1.0, -1, "ramp_up")):
-        with pytest.raises(UserError, match=rf"learning\.{said}: -1"):
+    for weight, steps, key in ((-1.0, 1, "weight"), (1.0, -1, "ramp_up")):
+        with pytest.raises(UserError, match=rf"learning\.{key}: -1"):
             Ramp(weight, steps)
 
 
@@ -189,7 +206,7 @@ def test_the_weight_rises_as_the_paper_has_it() -> None:
 
 def test_the_teacher_is_the_average_of_the_weights_in_closed_form(make: Make) -> None:
     """After n steps with a share of d_n = min(decay, 1 - 1 / n): the mean of the first 1 / (1 - decay) steps, then exponential."""
-    task = built(make, "mask", lambda net: MeanTeacher(decay=0.6))
+    task = built(make, "mask", lambda net, target: MeanTeacher(decay=0.6))
     seen: list[Tensor] = []
 
     class Ears(pl.Callback):
@@ -209,7 +226,7 @@ def test_the_teacher_is_the_average_of_the_weights_in_closed_form(make: Make) ->
 
 
 def test_the_teacher_keeps_counters_and_averages_running_statistics(make: Make) -> None:
-    task = built(make, "mask", lambda net: MeanTeacher(decay=0.6))
+    task = built(make, "mask", lambda net, target: MeanTeacher(decay=0.6))
     train(task, items_of("mask"), epochs=1)
     ours, theirs = task.learning.teacher.state_dict(), task.net.state_dict()  # type: ignore[union-attr]
     counters = [name for name, value in ours.items() if not value.is_floating_point()]
@@ -239,7 +256,7 @@ def test_the_teacher_begins_with_the_weights_that_training_does(make: Make) -> N
 
 
 def test_the_difference_is_between_probabilities_of_the_two_views(make: Make) -> None:
-    task = built(make, "deep", lambda net: MeanTeacher(weight=2.0, ramp_up=0))
+    task = built(make, "deep", lambda net, target: MeanTeacher(weight=2.0, ramp_up=0))
     batch = collate(items_of("deep")[:4])
     bare = batch["unlabelled"]
     assert task.learning is not None
@@ -253,3 +270,103 @@ def test_the_difference_is_between_probabilities_of_the_two_views(make: Make) ->
 def test_a_decay_that_keeps_everything_is_refused() -> None:
     with pytest.raises(UserError, match=r"learning\.decay: 1 is not from 0 to below 1"):
         MeanTeacher(decay=1)
+
+
+# Pseudo-labels and cross pseudo supervision
+
+
+def test_what_is_said_of_classes_and_of_labels() -> None:
+    scores = torch.tensor([[2.0, 0.0, -1.0], [0.0, 0.1, 0.0]])
+    labels, confidence = said(scores, "index")
+    assert labels.tolist() == [0, 1]
+    torch.testing.assert_close(confidence, scores.softmax(dim=1).amax(dim=1))
+    labels, confidence = said(scores, "multilabel")
+    assert labels.tolist() == [[1, 0, 0], [0, 1, 0]]
+    torch.testing.assert_close(confidence[0], torch.sigmoid(torch.tensor([2.0, 0.0, 1.0])))
+    losses = against(scores, torch.tensor([[1.0, 0, 0], [0, 1, 0]]), "multilabel")
+    assert losses.shape == (2, 3)
+    assert float(losses[0, 0]) == pytest.approx(float(-torch.sigmoid(torch.tensor(2.0)).log()))
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.6, 0.999])
+def test_what_is_not_sure_enough_teaches_nothing(make: Make, threshold: float) -> None:
+    task = built(make, "mask", lambda net, target: PseudoLabels(target, 3.0, 0, threshold)).eval()
+    task.training = True  # of the task alone: without dropout both passes are what they are here
+    batch = collate(items_of("mask")[:4])
+    bare = batch["unlabelled"]
+    weak, strong = (task.net(bare[view]) for view in ("image", "strong"))
+    confidence, labels = weak.softmax(dim=1).max(dim=1)
+    losses = torch.nn.functional.cross_entropy(strong, labels, reduction="none")
+    wanted = task.step(batch).loss + 3.0 * (losses * (confidence >= threshold)).mean()
+    assert task.learning is not None
+    found = task.learning.objective(task, batch)
+    torch.testing.assert_close(found, wanted)
+    taught = float((confidence >= threshold).float().mean())
+    assert (taught == 1) == (threshold == 0)
+    assert threshold < 0.9 or taught < 0.5
+
+
+def test_two_networks_begin_differently_and_learn_what_the_other_says(make: Make) -> None:
+    task = built(make, "deep", WAYS["cross_pseudo"])
+    assert isinstance(task.learning, CrossPseudo)
+    task.learning.ramp = Ramp(2.0, 0)
+    pairs = zip(task.net.parameters(), task.learning.other.parameters(), strict=True)
+    assert all(not torch.equal(one, two) for one, two in pairs if one.ndim > 1)
+    batch = collate(items_of("deep")[:4])
+    one, two = (net(batch["unlabelled"]["image"])[:, 0] for net in (task.net, task.learning.other))
+    crossed = torch.nn.functional.cross_entropy(one, two.argmax(dim=1))
+    crossed = crossed + torch.nn.functional.cross_entropy(two, one.argmax(dim=1))
+    first = task.step(batch).loss
+    task.net, task.learning.other = task.learning.other, task.net
+    wanted = first + task.step(batch).loss + 2.0 * crossed
+    task.net, task.learning.other = task.learning.other, task.net
+    torch.testing.assert_close(task.learning.objective(task, batch), wanted)
+
+
+# Co-teaching
+
+
+class Table(nn.Module):
+    """Scores by the number in the image's corner."""
+
+    def __init__(self, scores: list[list[float]]) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor(scores))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.scores[image[:, 0, 0, 0].long()]
+
+
+def test_each_network_learns_from_what_the_other_finds_easy(make: Make) -> None:
+    right, wrong = [9.0, 0.0, 0.0], [0.0, 9.0, 0.0]
+    nets = [
+        Table([right, right, wrong, wrong]),
+        Table([wrong, right, right, wrong]),
+    ]  # of class 0: easy are 0, 1 and 1, 2
+    options = classification("index")
+    del options["net"]
+    task = make(**options, net=nets[0], learning=CoTeaching(nets[1], forget_rate=0.5, ramp_up=0))
+    images = torch.arange(4.0).reshape(4, 1, 1, 1)
+    assert task.learning is not None
+    task.learning.objective(task, {"image": images, "target": torch.zeros(4, 1).long()}).backward()
+    taught = [[bool(row.any()) for row in net.scores.grad] for net in nets]  # type: ignore[union-attr]
+    assert taught == [[False, True, True, False], [True, True, False, False]]
+
+
+def test_the_share_that_is_forgotten_rises_evenly_to_the_rate() -> None:
+    way = CoTeaching(nn.Linear(1, 1), forget_rate=0.4, ramp_up=10)
+    assert [way.forgotten(step) for step in (0, 5, 10, 50)] == pytest.approx([0, 0.2, 0.4, 0.4])
+    assert CoTeaching(nn.Linear(1, 1), 0.3, 0).forgotten(0) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: CoTeaching(nn.Linear(1, 1), forget_rate=1.0), "learning.forget_rate: 1.0"),
+        (lambda: CoTeaching(nn.Linear(1, 1), ramp_up=-1), "learning.ramp_up: -1"),
+        (lambda: PseudoLabels("mask", threshold=1.0), "learning.threshold: 1.0"),
+    ],
+)
+def test_values_that_mean_nothing_are_refused(build: Callable[[], Learning], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medexp.errors import UserError
+from medexp.errors import UserError, nearest
+from medexp.targets import KINDS
 
 
 def check_options(
@@ -44,3 +45,9 @@ def check_counts(**counts: tuple[float, float | None]) -> None:
     for key, (least, value) in counts.items():
         if value is not None and value < least:
             raise UserError(f"dataset.{key}: {value} is less than {least}")
+
+
+def check_kind(target: str) -> None:
+    """Raises UserError for a kind of target that there is not."""
+    if target not in KINDS:
+        raise UserError(f"dataset.target: '{target}'{nearest(target, list(KINDS)) or ';'} allowed: {', '.join(KINDS)}")

@@ -79,6 +79,7 @@ def records(
     entities: Mapping[str, str | int | None] | None = None,
     allow_missing: bool = False,
     allow_unlabelled: bool = False,
+    with_unlabelled: bool = False,
     covariates: Sequence[str] = (),
 ) -> list[Record]:
     """A record a session (or subject without sessions); the patient is the participant.
@@ -87,7 +88,8 @@ def records(
     label: folder with the label maps ("derivatives/labels"), whose names end in `label_suffix`.
     target, covariates: columns of participants.tsv. entities: {"run": 1, "acq": None} chooses among several files (None: without).
     allow_missing: sessions may lack channels; those that lack all are left out. allow_unlabelled: sessions without a
-    label map or target are left out. What is left out is said in the log; without these options it is a fault.
+    label map or target are left out. What is left out is said in the log; without these options it is a fault. with_unlabelled:
+    they are listed, for something learns from them too.
     """
     need_folder(root)
     wanted = {key: None if value is None else str(value) for key, value in (entities or {}).items()}
@@ -107,12 +109,21 @@ def records(
         if lacking and not allow_missing:
             hint = "mend it, or set dataset.missing=zero or drop"
             findings.problems.append(f"case {session.case_id}: has no image that ends in {', '.join(lacking)}; {hint}")
-        if masks == () and not _let_go(session.case_id, f"{label_suffix} label map", allow_unlabelled, findings):
+        if (
+            masks == ()
+            and not with_unlabelled
+            and not _let_go(session.case_id, f"{label_suffix} label map", allow_unlabelled, findings)
+        ):
             continue
         images = tuple(paths[0] if paths else None for paths in matches)
         found.append(Record(session.case_id, images, masks[0] if masks else None, patient_id=session.subject))
     if target is not None:
-        found = _with_targets(found, root / "participants.tsv", target, allow_unlabelled, findings)
+        known = _with_targets(found, root / "participants.tsv", target, allow_unlabelled or with_unlabelled, findings)
+        if with_unlabelled:
+            findings.left_out.pop(f"{target} in participants.tsv", None)
+            targeted = {record.case_id: record for record in known}
+            known = [targeted.get(record.case_id, record) for record in found]
+        found = known
     if covariates:
         found = _with_covariates(found, root / "participants.tsv", covariates)
     if findings.problems:

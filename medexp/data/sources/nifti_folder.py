@@ -83,12 +83,14 @@ def records(
     label: str | None = None,
     allow_missing: bool = False,
     allow_unlabelled: bool = False,
+    with_unlabelled: bool = False,
 ) -> list[Record]:
     """A record for everything that {case} (with {patient}: <patient>_<case>) stands for in the patterns.
 
     images: a pattern, or a list, one a channel; files of every format that can be read count. label: pattern of the
     label maps. allow_missing: cases may lack channels (dataset.missing says what becomes of them). allow_unlabelled:
-    cases without a label map are left out, and said in the log; without these options both are faults.
+    cases without a label map are left out, and said in the log; without these options both are faults. with_unlabelled: they are
+    listed, for something learns from them too.
     """
     need_folder(root)
     texts = [images] if isinstance(images, str) else list(images)
@@ -117,11 +119,12 @@ def records(
         ]
         problems += [f"{line}; make the pattern narrower" for line in several]
         record = _record(names, case, files, len(channels))
-        if masks and record.label is None and allow_unlabelled and record.files:
+        bare = masks is not None and record.label is None and bool(record.files)
+        if bare and allow_unlabelled and not with_unlabelled:
             unlabelled.append(case)
             continue
         lacking = [pattern.text for pattern, path in zip(channels, record.images, strict=True) if path is None]
-        problems += _lacking(record, lacking, allow_missing, masks)
+        problems += _lacking(record, lacking, allow_missing, None if with_unlabelled else masks)
         found.append(record)
     if problems:
         raise Faults(f"{len(problems)} faults in {root}", problems)

@@ -20,7 +20,7 @@ from medexp.errors import Faults, UserError
 
 log = logging.getLogger(__name__)
 PICTURES = (".png", ".bmp", ".tif")  # the endings whose colours nnU-Net keeps in one file
-Case = tuple[tuple[Path | None, ...], Path]  # images by channel, label map
+Case = tuple[tuple[Path | None, ...], Path | None]  # images by channel, label map
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,20 @@ class Description:
     listed: dict[str, Any] | None
 
 
-def records(root: Path, *, allow_missing: bool = False, patient_pattern: str | None = None) -> list[Record]:
-    """The labelled cases of a folder DatasetXXX_Name. Images in imagesTs have no labels and are no records.
+def records(
+    root: Path, *, allow_missing: bool = False, with_unlabelled: bool = False, patient_pattern: str | None = None
+) -> list[Record]:
+    """The labelled cases of a folder DatasetXXX_Name. Images in imagesTs have no labels and are no records: they are for tests.
 
     allow_missing: cases may lack channels (dataset.missing says what becomes of them); else each is a fault.
+    with_unlabelled: images in imagesTr without a label map are listed as well, for something learns from them too; else each is
+    a fault.
     patient_pattern: regular expression with one group that finds the patient in a case id; None: one scan a patient.
     """
     need_folder(root)
     said = _description(root / "dataset.json")
     problems: list[str] = []
-    cases = _in_folders(root, said, problems) if said.listed is None else _listed(root, said)
+    cases = _in_folders(root, said, problems, with_unlabelled) if said.listed is None else _listed(root, said)
     for case, (images, label) in cases.items():
         files = [path for path in (*images, label) if path is not None]
         problems += [f"case {case}: {path}: no such file" for path in files if not path.is_file()]
@@ -105,7 +109,7 @@ def _check_labels(path: Path, labels: Any) -> None:
         raise UserError(f"{path}: labels are numbered {sorted(labels.values())}; 0 (background), 1, 2, ... is expected")
 
 
-def _in_folders(root: Path, said: Description, problems: list[str]) -> dict[str, Case]:
+def _in_folders(root: Path, said: Description, problems: list[str], with_unlabelled: bool) -> dict[str, Case]:
     for name in ("imagesTr", "labelsTr"):
         if not (root / name).is_dir():
             raise UserError(f"dataset.root: {root} has no folder {name}; set dataset.root=PATH of a DatasetXXX_Name")
@@ -130,11 +134,15 @@ def _in_folders(root: Path, said: Description, problems: list[str]) -> dict[str,
         and all(set(each) == {0} for each in images.values())
     )
     numbers = range(1 if colour else said.channels)
-    problems += [f"case {case}: has no label map in labelsTr" for case in images if case not in names]
+    if not with_unlabelled:
+        problems += [f"case {case}: has no label map in labelsTr" for case in images if case not in names]
     return {
-        case: (tuple(each.get(number) for number in numbers), root / "labelsTr" / f"{case}{said.ending}")
+        case: (
+            tuple(each.get(number) for number in numbers),
+            root / "labelsTr" / f"{case}{said.ending}" if case in names else None,
+        )
         for case, each in images.items()
-        if case in names
+        if case in names or with_unlabelled
     }
 
 

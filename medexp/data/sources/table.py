@@ -34,6 +34,7 @@ def records(
     patient: str | None = None,
     split: str | None = None,
     covariates: Sequence[str] = (),
+    with_unlabelled: bool = False,
 ) -> list[Record]:
     """One record a row; every option but `csv` names a column.
 
@@ -41,7 +42,8 @@ def records(
     `target_separator` between them (then an empty cell is none of them), or a list of columns, a measure or class each.
     time, event: how long a patient was followed up and whether the event came (1) or the time is censored (0), in place of `target`.
     case: the case id; default the image path with "_" for "/". split: train, val, test.
-    covariates: what else is known of a case (cells may be empty).
+    covariates: what else is known of a case (cells may be empty). with_unlabelled: so may those of the label and the target, for
+    something learns from such cases too.
     """
     need_folder(root)
     path = inside(root, csv, "dataset.source.csv")
@@ -72,7 +74,7 @@ def records(
     empty = [
         f"row {i}: column '{name}' is empty"
         for key, name in columns.items()
-        if not (key == "target" and target_separator)
+        if not (key == "target" and target_separator) and not (with_unlabelled and key in ("label", "target"))
         for i in table.index[table[name].str.strip() == ""]
     ]
     if empty:
@@ -173,7 +175,7 @@ def _cases(
 def _faults(root: Path, row: dict[Any, Any], number: int, images: list[str], used: dict[str, str | None]) -> list[str]:
     """What is wrong with the cells of a row: paths out of the root, a split that there is not."""
     problems = []
-    for name in filter(None, (*images, used["label"])):
+    for name in (*images, *([used["label"]] if used["label"] and row[used["label"]].strip() else [])):
         try:
             inside(root, row[name], f"row {number}, column '{name}'")
         except UserError as error:
@@ -189,6 +191,8 @@ def _record(
     """The case of a row, right or wrong."""
     cell = {key: row[name] for key, name in used.items() if name}
     target: Any = cell.get("target")
+    if target is not None and not separator and not target.strip():
+        target = None
     if target is not None and separator:
         target = [part.strip() for part in target.split(separator) if part.strip()]
     if measures := {key.removeprefix(MEASURE): value for key, value in cell.items() if key.startswith(MEASURE)}:
@@ -199,7 +203,7 @@ def _record(
     return Record(
         case_id=cell.get("case") or relative[: len(relative) - len(suffix(Path(relative)))].replace("/", "_"),
         images=tuple(root / row[name] for name in images),
-        label=root / cell["label"] if "label" in cell else None,
+        label=root / cell["label"] if cell.get("label", "").strip() else None,
         target=target,
         patient_id=cell.get("patient") or "",
         split=cell.get("split"),
