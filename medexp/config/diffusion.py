@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from medexp.config import translation
+from medexp.config import latent, translation
 from medexp.config.targets import locate
 
 OF_NOISE = ("MeanSquared", "MeanAbsolute", "SmoothL1", "MSE", "L1")  # words in the names of losses
@@ -55,7 +55,8 @@ def _classes(cfg: dict[str, Any]) -> Iterator[str]:
 
 def _images(cfg: dict[str, Any]) -> Iterator[str]:
     dataset = cfg["dataset"]
-    if cfg["task"]["out_channels"] != dataset["in_channels"]:
+    yield from latent.problems(cfg)
+    if not cfg["task"].get("autoencoder") and cfg["task"]["out_channels"] != dataset["in_channels"]:
         yield f"task.out_channels: {cfg['task']['out_channels']}, but dataset.in_channels is {dataset['in_channels']}; leave it to its leaf"
     for key in ("windows", "sequence", "plane"):
         if dataset.get(key):
@@ -66,6 +67,8 @@ def _images(cfg: dict[str, Any]) -> Iterator[str]:
 
 def inputs(cfg: dict[str, Any]) -> int:
     """Channels that the network is given: beside the degraded image, the noisy one."""
+    if isinstance(cfg["task"].get("autoencoder"), dict):
+        return int(cfg["task"]["out_channels"])
     beside = translation.outputs(cfg) if cfg["task"]["_target_"] == RESTORATION else 0
     return translation.inputs(cfg) + beside
 

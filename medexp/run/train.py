@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from medexp.config import compose
+from medexp.config import compose, latent
 from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, process
@@ -30,6 +30,7 @@ def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     cfg.run_dir = str(run_dir or folder.fresh(cfg.name, cfg.run_dir))
     resolved = compose.resolve(cfg)
     _absolute(resolved)
+    latent.expand(resolved)
     from medexp.performance import settle  # imports torch: what does not compose is said before
 
     settle(resolved["trainer"])

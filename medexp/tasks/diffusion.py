@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from medexp.inferers.denoising import Denoising, Prediction, Schedule, repeated
+from medexp.models.latents import Latents
 from medexp.seeding import derive
 from medexp.tasks.base import Batch, Step, Task
 from medexp.tasks.measured import Measured, Split
+
+
+class Encoded:
+    """Training cases as an autoencoder sees them."""
+
+    patch_size: Sequence[int] | None = None
+
+    def __init__(self, split: Split, images: Measured, autoencoder: Latents) -> None:
+        self.split, self.images, self.autoencoder = split, images, autoencoder
+
+    def training_cases(self) -> Iterator[Batch]:
+        for batch in self.split.training_cases():
+            yield {"image": self.autoencoder.encode(self.images.cut(batch["image"].float()))}
 
 
 class Diffusion(Task):
@@ -21,8 +36,9 @@ class Diffusion(Task):
     drop_class: share of the training cases that learn without their class (classifier-free guidance, Ho and Salimans 2022,
     arXiv:2207.12598). guidance: how much more than its own class a sample is drawn to; 1: the class alone.
     timesteps, schedule, prediction, sampler, steps: see medexp/inferers/denoising.py.
+    autoencoder: in whose latent noise is added and taken away (Rombach et al. 2022, arXiv:2112.10752); part of a checkpoint.
 
-    Images are standardised by the mean and deviation of the training split, and samples kept within its range.
+    Images, or latents, are standardised by the mean and deviation of the training split, and samples kept within its range.
     Validation has noise of each case's own, at several levels: one epoch is comparable with the next.
     """
 
@@ -37,25 +53,31 @@ class Diffusion(Task):
         steps: int = 50,
         drop_class: float = 0.1,
         guidance: float = 1.0,
+        autoencoder: Latents | None = None,
         target: Literal["generation", "generation_by_class"] = "generation",
         **shared: object,
     ) -> None:
         super().__init__(**shared)  # type: ignore[arg-type]  # what every task takes
         self.classes, self.drop_class, self.guidance = classes, drop_class, guidance
         self.denoising = Denoising(timesteps, schedule, prediction, sampler, steps)
-        self.measured = Measured(spatial_dims)
+        self.measured = Measured(spatial_dims)  # of what the network sees
+        self.autoencoder = autoencoder
+        self.images = self.measured if autoencoder is None else Measured(spatial_dims)
 
     @property
     def limits(self) -> Tensor:
         """Least and greatest prepared value of a sample."""
-        return self.measured.limits
+        return self.images.limits
 
     def learn(self, split: Split) -> None:
         """Takes size and intensities from the training split, before training. Raises UserError."""
-        self.measured.learn(split)
+        self.images.learn(split)
+        if self.autoencoder is not None:
+            self.measured.learn(Encoded(split, self.images, self.autoencoder))
 
     def step(self, batch: Batch) -> Step:
-        image, labels = self.measured.standardised(self.measured.cut(batch["image"])), self.labels(batch)
+        image, labels = self.images.cut(batch["image"]), self.labels(batch)
+        image = self.measured.standardised(image if self.autoencoder is None else self.autoencoder.encode(image))
         if self.training:
             levels, noise = self.denoising.training_draws(image)
         else:
@@ -96,12 +118,13 @@ class Diffusion(Task):
             labels = (torch.full((count,), self.classes - 1) if classes is None else classes).to(self.device)
         was = self.training
         self.eval()
-        limits = self.measured.standardised(self.limits)
+        limits = self.measured.standardised(self.measured.limits)
         made = self.denoising.denoised(
             lambda noisy, levels: self._guided(noisy, levels, labels), noise, limits, sources
         )
         self.train(was)
-        return self.measured.back(made).float().cpu()
+        made = self.measured.back(made)
+        return (made if self.autoencoder is None else self.autoencoder.decode(made)).float().cpu()
 
     def _guided(self, noisy: Tensor, levels: Tensor, labels: Tensor | None) -> Tensor:
         scores = self.told(noisy, levels, labels)
