@@ -89,14 +89,14 @@ class Points(Annotation):
         made = np.full(label.shape, IGNORED, np.uint8)
         for value, within in objects(label):
             count = self.each if value else self.background
-            marks = self.marks(within, count, rng)
+            marks = self.marks(within, count, rng, central=value > 0)
             if self.radius:
                 marks = ndimage.binary_dilation(marks, iterations=self.radius) & within
             made[marks] = value
         return made
 
-    def marks(self, within: Array, count: int, rng: np.random.Generator) -> Array:
-        """The voxels that are touched in one object, boolean."""
+    def marks(self, within: Array, count: int, rng: np.random.Generator, central: bool) -> Array:
+        """The voxels that are touched in one object, or (not central) in the background, boolean."""
         places = np.flatnonzero(within)
         marks = np.zeros(within.shape, bool)
         marks.flat[rng.choice(places, min(count, len(places)), replace=False)] = True
@@ -107,17 +107,18 @@ class Scribbles(Points):
     """A line through every object and `background` lines through the background, `radius` voxels to either side.
 
     A line joins two random voxels of the object through the middle of it: of all ways within it the one that is shortest where
-    a step costs 1 / (1 + distance to the border)^2.
+    a step costs 1 / (1 + distance to the border)^2. Through the background it is the shortest.
     """
 
     def __init__(self, background: int = 2, radius: int = 0) -> None:
         super().__init__(each=1, background=background, radius=radius)
 
-    def marks(self, within: Array, count: int, rng: np.random.Generator) -> Array:
+    def marks(self, within: Array, count: int, rng: np.random.Generator, central: bool) -> Array:
         from skimage.graph import route_through_array
 
         marks = np.zeros(within.shape, bool)
-        cost = np.where(within, 1 / (1 + ndimage.distance_transform_edt(within)) ** 2, -1)  # below 0: no way
+        inside = 1 / (1 + ndimage.distance_transform_edt(within)) ** 2 if central else 1.0
+        cost = np.where(within, inside, -1.0)  # below 0: no way
         places = np.argwhere(within)
         for _ in range(count):
             start, end = places[rng.choice(len(places), 2, replace=len(places) < 2)]
