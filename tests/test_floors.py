@@ -19,11 +19,10 @@ FLOORS = {
         "metrics": 1,
         "inferers": 1,
         "optim": 1,
-        "transfer": 1,
         "learning": 1,
     },
     **{"errors": -1, "seeding": 0, "__init__": 0, "performance": 1, "trainer": 4, "targets": 0, "boxes": 0},
-    **{"covariates": 0},
+    **{"covariates": 0, "transfer": 0},  # transfer: tensors by name, of any network
 }
 HEAVY = {"torch", "monai", "pytorch_lightning", "torchmetrics", "torchvision"}
 CONFIG_LIBRARIES = {"hydra", "omegaconf"}

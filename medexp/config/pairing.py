@@ -15,6 +15,7 @@ from medexp.config import (
     learning,
     mixing,
     modalities,
+    parts,
     pretraining,
     sequence,
     survival,
@@ -41,7 +42,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
     for kind in (
-        *(translation, survival, sequence, detection, modalities, values),
+        *(translation, parts, survival, sequence, detection, modalities, values),
         *(adversarial, annotation, diffusion, autoencoder, learning, pretraining),
     ):
         yield from kind.problems(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 OF_CLASSES = ("Dice", "Tversky", "Entropy", "Focal", "Cox", "Hazards")  # words in the names of losses
@@ -22,11 +23,14 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
     loss = str(cfg["loss"]["_target_"])
     if images and any(word in loss for word in OF_CLASSES):
         yield f"loss: {loss} compares classes, the task gives images; choose mae, mse, smooth_l1 or structural"
+    yield from _seen_by(cfg)
     channels = cfg["dataset"]["in_channels"]
     for key in ("inputs", "outputs"):
         chosen = degradation.get(key)
         if chosen is not None and max(chosen, default=0) >= channels:
             yield f"degradation.{key}: {chosen}, but dataset.in_channels is {channels} (channels count from 0)"
+    if images and cfg["dataset"].get("missing") == "zero" and not degradation.get("unpaired"):
+        yield "dataset.missing: zero would make empty references of channels that a case lacks; set it to drop"
     if images and cfg["task"]["out_channels"] != outputs(cfg):
         seen = f"{cfg['task']['out_channels']}, but {outputs(cfg)} channels are to be given (degradation.outputs)"
         yield f"task.out_channels: {seen}; set it to that"
@@ -35,6 +39,20 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
             f"task.residual: true needs as many channels in as out, these are {inputs(cfg)} and {outputs(cfg)} "
             "(degradation.inputs, outputs); set task.residual=false"
         )
+
+
+def _seen_by(cfg: dict[str, Any]) -> Iterator[str]:
+    """What a loss that looks through another network needs of it."""
+    loss = cfg["loss"]
+    if "weights" not in loss or not isinstance(loss.get("net"), dict):
+        return
+    dims = loss["net"].get("spatial_dims", cfg["dataset"]["spatial_dims"])
+    if dims != cfg["dataset"]["spatial_dims"]:
+        yield f"loss.net: is of {dims} dimensions, dataset.spatial_dims is {cfg['dataset']['spatial_dims']}; give another run"
+    if loss["in_channels"] not in (1, outputs(cfg)):
+        yield f"loss.in_channels: {loss['in_channels']}, but images of {outputs(cfg)} are compared; give a run of 1 or as many"
+    if not cfg.get("resume") and not Path(loss["weights"]).exists():  # one that goes on has them in its checkpoint
+        yield f"loss.weights: {loss['weights']} does not exist; give a run folder or a file of weights"
 
 
 def inputs(cfg: dict[str, Any]) -> int:

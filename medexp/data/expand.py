@@ -29,7 +29,7 @@ def slices(records: Sequence[Record], plane: Plane, neighbours: int = 0) -> list
             for part in (Slice(plane, index, neighbours) for index in range(count))
         ]
 
-    return _expanded(records, cut)
+    return expanded(records, cut)
 
 
 def time_points(records: Sequence[Record], channels: int) -> list[Record]:
@@ -46,7 +46,7 @@ def time_points(records: Sequence[Record], channels: int) -> list[Record]:
             for time in range(head.shape[3])
         ]
 
-    return _expanded(records, cut)
+    return expanded(records, cut)
 
 
 def frames(records: Sequence[Record], spatial_dims: int) -> list[Record]:
@@ -58,11 +58,13 @@ def frames(records: Sequence[Record], spatial_dims: int) -> list[Record]:
         return [replace(record, frames=tuple(range(head.shape[-1])))]
 
     alone = [record for record in records if len(record.images) == 1 and suffix(record.files[0]) not in PICTURES]
-    found = {record.case_id: record for record in _expanded(alone, cut)}
+    found = {record.case_id: record for record in expanded(alone, cut)}
     return [found.get(record.case_id, record) for record in records]
 
 
-def _expanded(records: Sequence[Record], cut: Callable[[Record, Header], list[Record]]) -> list[Record]:
+def expanded(records: Sequence[Record], cut: Callable[[Record, Header], list[Record]]) -> list[Record]:
+    """All that `cut` makes of each record and its header. Raises Faults."""
+
     def one(record: Record) -> list[Record] | str:
         try:
             return cut(record, header(record))

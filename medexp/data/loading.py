@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from medexp.data.cases import Item, collate
-from medexp.data.order import NOTHING_DONE, Draw, EpochOrder, Position
+from medexp.data.order import NOTHING_DONE, Draw, EpochOrder, Mixed, Position
 from medexp.data.waiting import Waiting
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -36,11 +36,20 @@ class Resumable(pl.LightningDataModule):
         """This process, and how many there are."""
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
 
-    def order(self, count: int, seed: int, weights: Sequence[float] | None, batch_size: int) -> tuple[EpochOrder, int]:
-        """The order of `count` cases for this rank, less what was consumed, and the size of its batches. Raises UserError."""
+    def order(
+        self,
+        count: int,
+        seed: int,
+        weights: Sequence[float] | None,
+        batch_size: int,
+        draws: int = 1,
+        mixed: Mixed | None = None,
+    ) -> tuple[EpochOrder, int]:
+        """The order of `count` cases for this rank, less what was consumed, and the size of its batches. draws: of each case.
+        mixed: what else is drawn among them. Raises UserError."""
         rank, ranks = self.ranks()
-        batch = min(batch_size, -(-count // ranks))
-        return self.follow(EpochOrder(count, seed, rank, ranks, weights, self._start), batch)
+        order = EpochOrder(count, seed, rank, ranks, weights, self._start, draws, mixed)
+        return self.follow(order, min(batch_size, len(order)))
 
     def follow(self, order: EpochOrder, batch: int) -> tuple[EpochOrder, int]:
         """Goes by an order of this rank, in batches of that size. Raises UserError."""

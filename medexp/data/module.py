@@ -7,12 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from medexp import covariates as known
-from medexp.data import expand, tally
+from medexp.data import expand
 from medexp.data.annotated import Annotate, annotated
 from medexp.data.balance import Balance
 from medexp.data.boxes import placed
@@ -27,12 +26,14 @@ from medexp.data.preparation.prepare import Preparation, Prepared
 from medexp.data.records import Plane, Record
 from medexp.data.select import few, listed_by, need_one_size, selected, small_parts
 from medexp.data.serving import Serving
+from medexp.data.slabs import Slabs
 from medexp.data.splits.draw import draw
 from medexp.data.splits.make import Split, check_split
 from medexp.data.splits.unlabelled import UNLABELLED, bare, check_labelled
 from medexp.data.store.entries import InMemory, Kept
 from medexp.data.store.keep import Keeper
 from medexp.data.store.pack import unpack
+from medexp.data.synthetic import made_up, served
 from medexp.data.targets import encode
 from medexp.data.unlabelled import Unlabelled
 from medexp.data.unpaired import scored
@@ -57,12 +58,12 @@ class DataModule(Serving):
     plane: cases are slices of the volumes, with so many `neighbours` on either side as channels. times: "each" time point of
     a 4D scan is a case. sequence: cases are studies of several frames (see medexp/data/frames.py). missing: cases that lack
     a modality are an "error", get "zero" in its place, or "drop" out. covariates: see medexp/covariates.py. exclude: file of
-    case ids to leave out.
+    case ids to leave out. slabs: a volume is train, val and test (see medexp/data/slabs.py).
     patch_size: voxels that training sees at a time; None trains on whole images. foreground: share of patches placed
     on a foreground class. balance: how often cases of each class are drawn (see medexp/data/balance.py).
-    batch_size: patches (or images) a step and rank. limit: cases a part. timeout: seconds that a worker may stand still.
-    degradation: makes pairs of images for networks that restore them (see medexp/transforms/degradation.py).
-    labelled: number or share of the training cases that keep labels. unlabelled, label_noise: see unlabelled.py, noise.py.
+    batch_size: patches (or images) a step and rank. draws: of each training case an epoch. limit: cases a part. timeout:
+    seconds that a worker may stand still. degradation: pairs for networks that restore images (transforms/degradation.py).
+    labelled: number or share of the training cases that keep labels. unlabelled, label_noise, synthetic: see their files.
     augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
     split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
     store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
@@ -93,6 +94,7 @@ class DataModule(Serving):
         neighbours: int = 0,
         times: Literal["each"] | None = None,
         sequence: Frames | None = None,
+        slabs: Slabs | None = None,
         missing: Literal["error", "zero", "drop"] = "error",
         covariates: Sequence[str] | Mapping[str, Any] = (),
         exclude: str | None = None,
@@ -100,6 +102,7 @@ class DataModule(Serving):
         foreground: float = 0.33,
         balance: Balance = None,
         batch_size: int = 4,
+        draws: int = 1,
         num_workers: int = 0,
         timeout: float = 25.0,
         limit: int | None = None,
@@ -109,6 +112,7 @@ class DataModule(Serving):
         labelled: float | None = None,
         unlabelled: Unlabelled | None = None,
         label_noise: float = 0.0,
+        synthetic: Mapping[str, Any] | None = None,
         store: str | None = None,
         about: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -129,18 +133,20 @@ class DataModule(Serving):
         )
         check_options(spatial_dims, classes, label_values, plane, patch_size, foreground)
         check_neighbours(neighbours, plane, in_channels, windows)
-        check_counts(batch_size=(1, batch_size), num_workers=(0, num_workers), limit=(1, limit), timeout=(0, timeout))
+        check_counts(draws=(1, draws), batch_size=(1, batch_size), num_workers=(0, num_workers))
+        check_counts(limit=(1, limit), timeout=(0, timeout))
         check_labelled(labelled, unlabelled is not None)
         if sequence is not None:
             sequence.alone(target, plane=plane, times=times, windows=windows, augment_on_device=augment_on_device)
-        self.sequence, self.targets = sequence, dict(targets or {})
+        self.sequence, self.slabs, self.targets = sequence, slabs, dict(targets or {})
         self.plane, self.times, self.missing, self.exclude = plane, times, missing, exclude
         self.covariates, self.neighbours = known.entries(covariates), neighbours
         self.patch_size, self.foreground, self.augmentation = patch_size, foreground, augmentation
-        self.batch_size, self.num_workers, self.limit, self.balance = batch_size, num_workers, limit, balance
+        self.batch_size, self.num_workers, self.limit = batch_size, num_workers, limit
+        self.draws, self.balance, self.annotation = draws, balance, annotation
         self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
-        self.labelled, self.unlabelled, self.annotation = labelled, unlabelled, annotation
-        self.label_noise = check_noise(label_noise, target)
+        self.labelled, self.unlabelled, self.label_noise = labelled, unlabelled, check_noise(label_noise, target)
+        self.synthetic = made_up(synthetic, target, self.classes)
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
         self.without: tuple[int, ...] = ()  # channels that cases are loaded without, to see what a model makes of it
@@ -155,8 +161,8 @@ class DataModule(Serving):
             listed = listed_by(self.source, self.root, self.missing, [*self.covariates], self.unlabelled is not None)
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
-            if self.times is not None:
-                found = expand.time_points(found, self.preparation.file_channels)
+            found = found if self.times is None else expand.time_points(found, self.preparation.file_channels)
+            found = found if self.slabs is None else self.slabs.cases(found)
             if self.sequence is not None:
                 found = self.sequence.cases(expand.frames(found, self.preparation.spatial_dims))
             found = valued(found, self.targets, self.classes, self.preparation, self.store)
@@ -199,6 +205,7 @@ class DataModule(Serving):
             need_one_size([case.shape("image")[1:] for case in self._kept.values()], self.batch_size)
         self._cases = {part: [self._case(record, part) for record in parts.get(part, ())] for part in LOADED}
         self._cases = annotated(self._cases, parts, self.annotation, len(self.classes), self.seed)
+        self._cases |= served(self.synthetic, self.keeper(), self.facts, kept, parts)
 
     def _case(self, record: Record, part: str) -> tuple[Item, Kept]:
         kept = self._kept[record.case_id]
@@ -240,11 +247,3 @@ class DataModule(Serving):
             packed = self.keeper().pack(record) if labelled else self.keeper().pack_image(record)
             kept = InMemory(*packed)  # with the precision of the store, so that outcomes are the same
         return without(placed(self.facts(record, labelled), kept, self.target), unpack(kept), self.without)
-
-    def class_counts(self) -> np.ndarray[Any, Any]:
-        """Voxels (segmentation) or images a class in the training split, shape (K,); binary: (negative, positive)."""
-        return tally.class_counts(self._cases["train"], len(self.classes), self.target)
-
-    def describe(self) -> str:
-        """One line on the split, for the log."""
-        return tally.describe(self.root.name, self.parts(), self.target, self.about.get("licence"))

@@ -17,6 +17,8 @@ from torchmetrics.functional.image import (
     structural_similarity_index_measure as ssim,
 )
 
+from medexp.errors import UserError, nearest
+from medexp.metrics.baselines import NAMES
 from medexp.metrics.table import Row, describe, number
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM (Wang 2003)
@@ -84,10 +86,15 @@ class ImageScores:
     """Scores the images of a network beside the degraded ones and classical filters of them.
 
     baselines: names of `medexp.metrics.baselines`; "input" is what the network saw. Columns: <metric> of the network and
-    <metric>_<baseline>; `mae` is in units of the prepared image (standard deviations where that is standardised).
+    <metric>_<baseline>; `mae` is in units of the prepared image (standard deviations where that is standardised). Raises
+    UserError for a name that is none.
     """
 
     def __init__(self, baselines: Sequence[str] = ("input",)) -> None:
+        for name in baselines:
+            if name not in NAMES:
+                hint = nearest(name, list(NAMES)) or ";"
+                raise UserError(f"metrics.test.baselines: '{name}'{hint} allowed: {', '.join(NAMES)}")
         self.baselines = list(baselines)
 
     def case(self, prediction: np.ndarray, target: np.ndarray, others: dict[str, np.ndarray]) -> Row:

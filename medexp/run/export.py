@@ -19,13 +19,14 @@ from medexp.config.targets import locate, signature
 from medexp.errors import UserError
 from medexp.run import folder, release
 from medexp.run.card import card
+from medexp.run.given import inputs_alone
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
 TRAINING = (  # of a data set: where it is, who was in it, how it was drawn from
     *("root", "split", "store", "exclude", "limit", "balance", "foreground", "patch_size", "about"),
-    *("labelled", "unlabelled"),
-    *("num_workers", "timeout", "augment_on_device", "annotation"),
+    *("labelled", "unlabelled", "draws", "slabs", "synthetic", "annotation"),
+    *("num_workers", "timeout", "augment_on_device"),
 )
 LAYOUTS = tuple(  # that predict looks for: patterns and names of columns
     f"medexp.data.sources.{name}."
@@ -67,7 +68,7 @@ def export(run: Path, output: Path, checkpoint: str = "best") -> Path:
 
 def described(cfg: Config, run: Path, checkpoint: str) -> Config:
     """model.yaml, less the facts of the weights file."""
-    about = cfg["dataset"].get("about") or {}
+    about, cfg = cfg["dataset"].get("about") or {}, inputs_alone(cfg)
     dataset = {key: value for key, value in cfg["dataset"].items() if key not in TRAINING}
     if not str(dataset["source"].get("_target_")).startswith(LAYOUTS):
         del dataset["source"]
@@ -76,6 +77,8 @@ def described(cfg: Config, run: Path, checkpoint: str) -> Config:
         key: cfg["trainer"][key] for key in ("accelerator", "precision", "matmul_precision") if key in cfg["trainer"]
     }
     nodes = {"task": cfg["task"], "model": model, "inferer": cfg["inferer"], "dataset": dataset}
+    if cfg.get("degradation"):  # says which channels the network takes and gives
+        nodes["degradation"] = cfg["degradation"]
     test = {"test": cfg["metrics"]["test"]} if "test" in cfg["metrics"] else {}
     nodes = {key: _without_paths(node, key) for key, node in {**nodes, "metrics": test}.items()}
     return {

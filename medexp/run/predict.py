@@ -19,6 +19,7 @@ from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError
 from medexp.run import folder, release, studies
+from medexp.run.given import inputs_alone
 from medexp.run.inputs import forms, inputs
 from medexp.run.results import results
 
@@ -30,11 +31,11 @@ def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> 
     series in it or in folders below (see medexp/run/inputs.py).
 
     Segmentation: a label map a case on the image's own grid, NIfTI for NIfTI (shape, affine, orientation of the input),
-    PNG otherwise. Classification: predictions.csv with a probability a class. A 4D scan for a 3D model gives a label map,
-    or row, a time point (CASE_t000 ...); for a model of sequences it is one study (medexp/run/studies.py). Returns what
-    was written. Raises UserError.
+    PNG otherwise. Images to images: an image a case. Classification: predictions.csv with a probability a class. A 4D scan
+    for a 3D model gives a label map, or row, a time point (CASE_t000 ...); for a model of sequences it is one study
+    (medexp/run/studies.py). Returns what was written. Raises UserError.
     """
-    cfg = folder.load(run)
+    cfg = inputs_alone(folder.load(run))
     data = build.datamodule(cfg)
     with advised(cfg, run, data):
         sequence = data.sequence is not None

@@ -33,7 +33,6 @@ STAND_INS: dict[str, Any] = {
         "schedule": {"_target_": "torch.optim.lr_scheduler.ConstantLR", "_partial_": True},
     },
     "augmentation": None,
-    "degradation": {},
     "learning": {},
     "callbacks": {},
     "logger": {},
@@ -76,6 +75,7 @@ def load(folder: Path) -> dict[str, Any]:
     said = facts(folder)
     nodes = {key: said[key] for key in ("name", "seed", "task", "model", "inferer", "trainer", "metrics")}
     dataset = {**DATASET, **said["dataset"], "about": said.get("data") or {}}
+    nodes |= {"degradation": said.get("degradation") or {}}
     return {**STAND_INS, **nodes, "dataset": dataset, "run_dir": str(folder.absolute())}
 
 

@@ -13,7 +13,8 @@ from medexp.run import folder
 
 log = logging.getLogger(__name__)
 WITHIN_AN_EPOCH = (  # what the rest of an epoch hangs on: changed, it would not be the rest of this one
-    *("seed", "dataset.batch_size", "dataset.balance", "dataset.limit"),
+    *("seed", "dataset.batch_size", "dataset.draws", "dataset.balance", "dataset.limit"),
+    "dataset.synthetic",
     *("trainer.devices", "trainer.num_nodes", "trainer.accumulate_grad_batches", "trainer.limit_train_batches"),
 )
 

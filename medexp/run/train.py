@@ -14,12 +14,13 @@ from typing import Any
 from medexp.config import compose, latent
 from medexp.config.check import check
 from medexp.errors import UserError
-from medexp.run import folder, process
+from medexp.run import folder, looking, process
 from medexp.run.faults import RunFault, explained
 from medexp.run.plan import automatic
 from medexp.run.suited import suited
 
 log = logging.getLogger(__name__)
+NESTED = (("split", "file"), ("synthetic", "root"))  # paths within values of the data set
 
 
 def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def plan(overrides: list[str], run_dir: Path | None = None) -> dict[str, Any]:
     resolved = compose.resolve(cfg)
     _absolute(resolved)
     latent.expand(resolved)
+    looking.embed(resolved)
     from medexp.performance import settle  # imports torch: what does not compose is said before
 
     settle(resolved["trainer"])
@@ -44,8 +46,7 @@ def _absolute(cfg: dict[str, Any]) -> None:
     places = [(cfg, "data_root"), (cfg, "cache_dir"), *((dataset, key) for key in ("root", "store", "exclude"))]
     if ":" not in str(cfg["init"].get("weights")):  # torchvision:resnet18
         places.append((cfg["init"], "weights"))
-    if isinstance(dataset.get("split"), dict):
-        places.append((dataset["split"], "file"))
+    places += [(node, key) for name, key in NESTED if isinstance(node := dataset.get(name), dict)]
     for node, key in places:
         if isinstance(node.get(key), str):
             node[key] = str(Path(node[key]).expanduser().absolute())

@@ -15,7 +15,7 @@ from torch import Tensor
 from medexp.errors import UserError, nearest
 from medexp.transforms.bounds import interval
 
-KINDS = ("gaussian", "rician", "poisson")
+KINDS = ("gaussian", "rician", "poisson", "low_dose")
 REFERENCE = "reference"  # key of what the network is to give
 
 
@@ -30,8 +30,9 @@ class Degradation:
     - factor: how many voxels of each axis become one (their mean, as a larger voxel measures it). The image comes back on
       its own grid by cubic splines: a network restores what these miss. [1, 1, 4] are thick slices of a volume.
     - noise, noise_std: "gaussian" (added), "rician" (magnitude images of MR: of a signal with noise in both channels,
-      Gudbjartsson & Patz 1995, doi:10.1002/mrm.1910340618) or "poisson" (counts, as at low dose), of a standard deviation
-      [smallest, largest] as a share of the image's range: of its brightest voxel where it is Poisson.
+      Gudbjartsson & Patz 1995, doi:10.1002/mrm.1910340618), "poisson" (counts, as in nuclear medicine) or "low_dose" (CT of
+      few photons: what filtered back projection makes of them), of a standard deviation [smallest, largest] as a share of
+      the image's range: of its brightest voxel where it is Poisson.
     - unpaired: a training item's reference is of another patient's image (see medexp/data/unpaired.py).
 
     Raises UserError, naming degradation.<key>, for a value out of range, and for an image that a factor or channel does
@@ -44,7 +45,7 @@ class Degradation:
         outputs: Sequence[int] | None = None,
         blur: Sequence[float] | None = None,
         factor: int | Sequence[int] | None = None,
-        noise: Literal["gaussian", "rician", "poisson"] | None = None,
+        noise: Literal["gaussian", "rician", "poisson", "low_dose"] | None = None,
         noise_std: Sequence[float] = (0.05, 0.05),
         unpaired: bool = False,
     ) -> None:
@@ -70,6 +71,10 @@ class Degradation:
         image = item["image"].float()
         reference = self.chosen(image, self.outputs, "outputs")
         return {**item, "image": self.worse(self.chosen(image, self.inputs, "inputs"), seed), REFERENCE: reference}
+
+    def given(self, item: Mapping[str, Any]) -> dict[str, Any]:
+        """A copy of an item that is to be restored as it is: of its image the channels that the network sees."""
+        return {**item, "image": self.chosen(item["image"], self.inputs)}
 
     def chosen(self, image: Tensor, channels: Sequence[int] | None, key: str = "inputs") -> Tensor:
         """These channels of an image."""
@@ -125,6 +130,8 @@ def noisy(channel: Tensor, kind: str, std: float, rng: np.random.Generator) -> T
     width = (high - low) or 1.0
     if kind == "gaussian":
         return channel + torch.from_numpy(rng.standard_normal(tuple(channel.shape), dtype=np.float32)) * (std * width)
+    if kind == "low_dose":
+        return channel + torch.from_numpy(projected(tuple(channel.shape), rng)) * (std * width)
     signal = (channel.numpy() - low) / width
     if kind == "rician":
         real, imaginary = rng.standard_normal((2, *signal.shape), dtype=np.float32) * std
@@ -132,6 +139,19 @@ def noisy(channel: Tensor, kind: str, std: float, rng: np.random.Generator) -> T
     else:
         measured = rng.poisson(signal / std**2) * std**2 if std > 0 else signal
     return torch.from_numpy(np.asarray(measured * width + low, dtype=np.float32))
+
+
+def projected(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """(*spatial) noise of standard deviation 1 as filtered back projection leaves it in each slice along the last axis of a
+    volume: its power grows with frequency, as the ramp filter does, up to a Hann window's end (Riederer 1978, Phys. Med.
+    Biol. 23:446), so that it is streaky and has no coarse parts, other than white noise."""
+    frequency = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None])
+    amplitude = np.sqrt(frequency) * np.cos(np.pi * np.minimum(frequency, 0.5)) ** 2
+    amplitude /= np.sqrt(np.mean(amplitude**2)) or 1.0
+    white = rng.standard_normal(shape, dtype=np.float32)
+    if len(shape) == 3:
+        amplitude = amplitude[..., None]
+    return np.fft.ifft2(np.fft.fft2(white, axes=(0, 1)) * amplitude, axes=(0, 1)).real.astype(np.float32)
 
 
 def _channels(key: str, channels: Sequence[int] | None) -> list[int] | None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medexp.data.order import Draw, EpochOrder, class_weights_of
+from medexp.data.order import Draw, EpochOrder, Mixed, class_weights_of
 from medexp.seeding import derive
 
 
@@ -135,3 +135,44 @@ def test_a_case_of_several_classes_counts_as_the_rarest_and_a_case_of_none_is_a_
     assert class_weights_of([["any", "bleed"], ["any"], ["any"], [], [], []]) == pytest.approx(
         [1 / 3, 1 / 6, 1 / 6, 1 / 9, 1 / 9, 1 / 9]
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    count=st.integers(1, 20),
+    ranks=st.integers(1, 3),
+    each=st.integers(1, 3),
+    pool=st.integers(1, 30),
+    draws=st.integers(1, 30),
+    epoch=st.integers(0, 7),
+)
+def test_cases_of_another_kind_lie_at_even_distances_among_those_of_each_rank(
+    count: int, ranks: int, each: int, pool: int, draws: int, epoch: int
+) -> None:
+    mixed = Mixed(pool, draws)
+    for rank in range(ranks):
+        order = EpochOrder(count, 1, rank, ranks, each=each, mixed=mixed)
+        alone = EpochOrder(count, 1, rank, ranks, each=each)
+        order.set_epoch(epoch)
+        alone.set_epoch(epoch)
+        found = list(order)
+        assert len(found) == len(order) == len(alone) + -(-draws // ranks)
+        assert [draw for draw in found if draw.index < count] == list(alone)
+        share = (len(order) - len(alone)) / len(order)
+        for end in range(len(found)):
+            assert abs(sum(draw.index >= count for draw in found[:end]) - share * end) < 1
+        assert len(set(found)) == len(found)
+
+
+def test_a_pool_is_gone_through_before_a_case_of_it_comes_again() -> None:
+    mixed = Mixed(7, 3)
+    found = [place for epoch in range(7) for place in mixed.drawn(1, epoch, 3)]
+    assert [sorted(found[start : start + 7]) for start in (0, 7, 14)] == [list(range(7))] * 3
+    assert found[:7] != found[7:14]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_each_case_is_drawn_so_many_times_and_no_two_draws_are_alike(ranks: int) -> None:
+    draws = [draw for rank in range(ranks) for draw in EpochOrder(5, 1, rank, ranks, each=4)]
+    assert Counter(draw.index for draw in draws) == dict.fromkeys(range(5), 4)
+    assert len(set(draws)) == 20

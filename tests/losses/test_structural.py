@@ -38,3 +38,10 @@ def test_brightness_alone_does_not_change_structure_at_another_scale() -> None:
 def test_a_number_out_of_range_is_named(options: dict[str, float], key: str) -> None:
     with pytest.raises(UserError, match=key):
         Structural(2, **options)
+
+
+def test_an_image_thinner_than_the_window_is_compared_with_a_smaller_one() -> None:
+    torch.manual_seed(0)
+    image, reference = torch.rand(1, 1, 16, 16, 4), torch.rand(1, 1, 16, 16, 4)
+    assert 0 < Structural(3)(image, reference).item() < 1
+    assert Structural(3)(reference, reference).item() == pytest.approx(0, abs=1e-6)

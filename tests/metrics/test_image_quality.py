@@ -9,7 +9,8 @@ import pytest
 import torch
 from monai.metrics import PSNRMetric, SSIMMetric
 
-from medexp.metrics.baselines import BASELINES
+from medexp.errors import UserError
+from medexp.metrics.baselines import BASELINES, made
 from medexp.metrics.image_quality import LOSSLESS, CasePSNR, ImageScores, psnr, scales, structure
 
 
@@ -76,6 +77,37 @@ def test_rows_and_summary_hold_the_network_beside_each_baseline() -> None:
 def test_a_baseline_gives_an_image_of_the_same_shape(name: str, shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     assert BASELINES[name](image).shape == shape
+
+
+def test_the_best_function_of_a_voxel_is_a_bound_for_others_of_it_and_knows_no_neighbours() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=(1, 60, 60))
+    reference = np.sin(3 * image) + 0.1 * rng.normal(size=image.shape)
+    found = made("intensity_map", image, reference)
+    assert found is not None
+    assert float(np.mean((found - reference) ** 2)) < 1.1 * 0.01 < float(np.mean((image - reference) ** 2))
+    assert made("intensity_map", np.concatenate([image, image]), reference).shape == reference.shape  # type: ignore[union-attr]
+    assert made("input", np.concatenate([image, image]), reference) is None  # of other channels: no baseline
+
+
+def test_means_of_squares_take_away_what_rician_noise_adds() -> None:
+    rng = np.random.default_rng(0)
+    clean = np.zeros((1, 48, 48), np.float32)
+    clean[:, 12:36, 12:36] = 1.0
+    noisy = np.hypot(clean + 0.1 * rng.normal(size=clean.shape), 0.1 * rng.normal(size=clean.shape)).astype(np.float32)
+    errors = {name: np.abs(BASELINES[name](noisy) - clean)[:, :8].mean() for name in ("nonlocal_means", "rician_means")}
+    assert errors["rician_means"] < 0.85 * errors["nonlocal_means"]  # where there is no signal
+
+
+def test_an_edge_is_steeper_when_sharpened() -> None:
+    edge = np.linspace(0, 1, 32)[None, None] * np.ones((1, 32, 1))
+    ramp = np.clip(4 * edge - 1.5, 0, 1)
+    assert np.abs(np.diff(BASELINES["sharpened"](ramp)[0, 16])).max() > np.abs(np.diff(ramp[0, 16])).max()
+
+
+def test_an_unknown_baseline_is_named_before_any_case_is_scored() -> None:
+    with pytest.raises(UserError, match=r"metrics\.test\.baselines: 'medain'; did you mean 'median'"):
+        ImageScores(["medain"])
 
 
 @pytest.mark.parametrize("name", ["gaussian", "nonlocal_means", "total_variation"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +11,25 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from compared import same
+from layouts import nifti_folder
 from layouts.configs import problems
 
 from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.run.evaluate import evaluate
+from medexp.run.export import export
 from medexp.run.predict import predict
 from medexp.run.train import start
 from medexp.transforms.normalize import ZScore
 
-SMALL = ["model.features=[4,4,8,8,8,4]", "trainer.max_epochs=2", "figures=1", "dataset.batch_size=4"]
+SMALL = ["model.channels=[4,8]", "model.strides=[2]", "trainer.max_epochs=2", "figures=1", "dataset.batch_size=4"]
 
 
 @pytest.fixture(scope="module")
 def words(phantom_2d: Path) -> list[str]:
     root = [f"dataset.root={phantom_2d}", "dataset.source.patients=12"]
-    parts = ["dataset=phantom_2d", "model=restoration", "loss=mae", "augmentation=flips", "inferer=whole_by_16"]
+    parts = ["dataset=phantom_2d", "model=restoration", "loss=mae", "augmentation=flips", "inferer=whole_by_8"]
     return ["task=translation", "degradation=gaussian_noise", *parts, *root, *SMALL]
 
 
@@ -91,3 +95,64 @@ def test_parts_that_do_not_fit_are_refused_before_any_data_is_read(
     words: list[str], change: list[str], message: str
 ) -> None:
     assert any(message in problem for problem in problems(*words, *change))
+
+
+@pytest.fixture(scope="module")
+def flair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run that makes FLAIR from T1, of slabs of one patient, and where the patient lies."""
+    root = nifti_folder.write(tmp_path_factory.mktemp("ms") / "ms", patients=1, size=(48, 24, 24))
+    small = ["dataset.patch_size=[8,16,16]", "dataset.slabs.gap=1", "dataset.draws=8", "figures=1", "trainer=cpu"]
+    net = ["model.channels=[4,8]", "model.strides=[2]", "trainer.max_epochs=2", "trainer.precision=32-true"]
+    words = ["experiment=translation/ljubljana_t1_to_flair", f"dataset.root={root}", *small, *net]
+    return Path(start([*words, f"run_dir={tmp_path_factory.mktemp('runs') / 'flair'}"])["run_dir"]), root
+
+
+def test_one_patient_is_learnt_from_in_slabs_and_a_bound_stands_beside_the_network(flair: tuple[Path, Path]) -> None:
+    run, _ = flair
+    assert json.loads((run / "split.json").read_text()) == {
+        part: [f"patient01_{part}"] for part in ("train", "val", "test")
+    }
+    assert {"psnr_input", "ssim_intensity_map"} <= set(pd.read_csv(run / "per_case.csv").columns)
+
+
+def test_a_modality_is_made_from_the_others_alone(flair: tuple[Path, Path], tmp_path: Path) -> None:
+    run, root = flair
+    (t1,) = (root / "patient01").glob("T1_*")
+    alone = tmp_path / "in" / "patient01"
+    alone.mkdir(parents=True)
+    shutil.copy(t1, alone / t1.name)
+    predict(run, t1, tmp_path / "plain.nii.gz")
+    predict(run, alone.parent, tmp_path / "as_in_training")
+    predict(export(run, tmp_path / "release"), t1, tmp_path / "released.nii.gz")
+    made = [nib.load(path) for path in (tmp_path / "plain.nii.gz", tmp_path / "as_in_training/patient01.nii.gz")]  # type: ignore[attr-defined]
+    released: Any = nib.load(tmp_path / "released.nii.gz")
+    source: Any = nib.load(t1)
+    for image in (*made, released):
+        assert image.shape == source.shape
+        np.testing.assert_allclose(image.affine, source.affine, atol=1e-5)
+        np.testing.assert_array_equal(np.asarray(image.dataobj), np.asarray(made[0].dataobj))
+    assert 0.1 < float(np.asarray(made[0].dataobj).std()) < 3  # in standard deviations
+
+
+def test_slabs_with_draws_resume_as_if_unbroken(flair: tuple[Path, Path], tmp_path: Path) -> None:
+    run, _ = flair
+    words = [
+        line.removeprefix("- ") for line in (run / "overrides.yaml").read_text().splitlines() if "run_dir" not in line
+    ]
+    start([*words, "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])
+    start([f"resume={tmp_path / 'run'}", "trainer.max_epochs=2"])
+    same(tmp_path / "run", run)
+
+
+def test_a_loss_that_looks_through_another_run_goes_on_and_is_evaluated_without_it(
+    words: list[str], run: Path, tmp_path: Path
+) -> None:
+    other = shutil.copytree(run, tmp_path / "other")
+    new = [*words, "loss=perceptual", f"loss.run={other}", "loss.weight=0.5", "trainer.max_epochs=1", "figures=0"]
+    own = Path(start([*new, f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    before = pd.read_csv(own / "per_case.csv")
+    shutil.rmtree(other)
+    evaluate(own, None, tmp_path / "again")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "again" / "per_case.csv"), before)
+    start([f"resume={own}", "trainer.max_epochs=2"])
+    assert len(pd.read_csv(own / "metrics.csv")["epoch"].unique()) == 2

@@ -86,6 +86,23 @@ def test_noise_of_counts_grows_with_the_root_of_the_signal() -> None:
     assert float(noisy[:, 1:100].std()) == pytest.approx(0.05, rel=0.03)
 
 
+@pytest.mark.parametrize("shape", [(1, 64, 64), (1, 64, 60, 8)])
+def test_noise_of_a_low_dose_has_its_standard_deviation_and_no_coarse_parts(shape: tuple[int, ...]) -> None:
+    image = torch.zeros(shape)
+    image[0, 0] = 1.0
+    noise = (Degradation(noise="low_dose", noise_std=[0.1, 0.1])({"image": image}, 1)["image"] - image)[0].numpy()
+    assert float(noise.std()) == pytest.approx(0.1, rel=0.05)
+    power = np.abs(np.fft.fft2(noise, axes=(0, 1))) ** 2
+    frequency = np.hypot(np.fft.fftfreq(noise.shape[0])[:, None], np.fft.fftfreq(noise.shape[1])[None])
+    coarse, middle, fine = (
+        power[(frequency >= low) & (frequency < high)].mean() for low, high in ((0, 0.03), (0.12, 0.2), (0.4, 0.5))
+    )
+    assert middle > 3 * coarse
+    assert middle > 10 * fine
+    if len(shape) == 4:  # slices are of measurements of their own
+        assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.1
+
+
 def test_channels_of_two_modalities_make_a_pair() -> None:
     case = item(2, 5, 5)
     pair = Degradation(inputs=[0], outputs=[1])(case, 0)
@@ -106,6 +123,12 @@ def test_channels_of_two_modalities_make_a_pair() -> None:
 def test_a_bad_value_is_named_with_its_key(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message.replace(".", r"\.")):
         Degradation(**options)
+
+
+def test_what_is_restored_as_it_is_has_the_channels_that_the_network_sees() -> None:
+    case = item(3, 5, 5)
+    assert torch.equal(Degradation(inputs=[2, 0], outputs=[1]).given(case)["image"], case["image"][[2, 0]])
+    assert torch.equal(Degradation(**ALL).given(case)["image"], case["image"])
 
 
 def test_a_factor_or_channel_that_does_not_suit_the_image_is_said() -> None:

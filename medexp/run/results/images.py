@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from medexp.data.records import Record
-from medexp.errors import UserError, nearest
-from medexp.metrics.baselines import BASELINES
+from medexp.metrics.baselines import made
 from medexp.run.figures import Chosen, save
 from medexp.run.inference import Outcome, infer
 from medexp.run.results.files import Array, Files, save_image
@@ -25,21 +24,16 @@ class Images(Files):
 
     def begin(self, records: Sequence[Record], figures: Path) -> int:
         self.chosen = Chosen(self.cfg["figures"], len(records))
-        names = self.cfg["metrics"]["test"].get("baselines") or []
-        unknown = [name for name in names if name not in BASELINES]
-        if unknown:
-            hint = nearest(unknown[0], list(BASELINES)) or ";"
-            raise UserError(f"metrics.test.baselines: '{unknown[0]}'{hint} allowed: {', '.join(BASELINES)}")
         return super().begin(records, figures)
 
     def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]]:
         assert outcome.scores is not None
         assert outcome.target is not None
         assert outcome.given is not None
-        given = outcome.given.cpu().numpy()
-        alike = given.shape == tuple(outcome.target.shape)
-        others = {name: BASELINES[name](given) for name in scorer.baselines} if alike else {}
-        return outcome.record.case_id, scorer.case(outcome.scores.numpy(), outcome.target.numpy(), others)
+        given, reference = outcome.given.cpu().numpy(), outcome.target.numpy()
+        others = {name: made(name, given, reference) for name in scorer.baselines}
+        known = {name: image for name, image in others.items() if image is not None}
+        return outcome.record.case_id, scorer.case(outcome.scores.numpy(), reference, known)
 
     def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
         if not self.chosen.next():
@@ -62,6 +56,9 @@ class Images(Files):
 
     def write(self, task: Task, records: Sequence[Record], paths: dict[str, Path]) -> None:
         preparation = self.data.preparation
+        other = (self.cfg.get("degradation") or {}).get("outputs") is not None
+        if other:
+            log.info("images of a modality that was not given: in standard deviations, as the network was trained")
         finer = preparation.spacing is not None or preparation.image_size is not None
 
         def receive(outcome: Outcome) -> None:
@@ -71,17 +68,25 @@ class Images(Files):
             if finer:  # on the grid that the network works on: the source's would throw away what it restores
                 values, affine = outcome.scores.numpy(), prepared.affine
             else:
-                values, affine = preparation.image_on_source(outcome.scores, prepared, record), prepared.source.affine
-            save_image(as_file(values, path), like, path, affine)
+                back = preparation.values_on_source(outcome.scores.numpy(), prepared) if other else None
+                values = preparation.image_on_source(outcome.scores, prepared, record) if back is None else back
+                affine = prepared.source.affine
+            save_image(as_file(values, path, stretched=other), like, path, affine)
             log.info("%s", path)
 
         infer(self.cfg, task, self.data, records, receive, labelled=False)
 
 
-def as_file(values: Array, path: Path) -> Array:
-    """(C, *spatial) as a file holds it: float32 with channels last for volumes, rounded to a byte for pictures."""
+def as_file(values: Array, path: Path, stretched: bool = False) -> Array:
+    """(C, *spatial) as a file holds it: float32 with channels last for volumes, rounded to a byte for pictures. stretched: of
+    pictures in other units, the darkest 0.5 % become 0 and the brightest 255."""
     image = values[0] if len(values) == 1 else np.moveaxis(values, 0, -1)
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8) if path.suffix == ".png" else image
+    if path.suffix != ".png":
+        return image
+    if stretched:
+        low, high = np.percentile(image, (0.5, 99.5))
+        image = (image - low) * (255 / ((high - low) or 1))
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
 def side_by_side(panels: dict[str, Array], title: str) -> Any:
