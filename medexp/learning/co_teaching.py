@@ -24,7 +24,7 @@ class CoTeaching(Learning):
     unlabelled: ClassVar = False
     twin: ClassVar = True
 
-    def __init__(self, other: nn.Module, forget_rate: float = 0.2, ramp_up: int = 200) -> None:
+    def __init__(self, other: nn.Module, forget_rate: float = 0.2, ramp_up: int = 100) -> None:
         super().__init__()
         if not 0 <= forget_rate < 1:
             raise UserError(f"learning.forget_rate: {forget_rate} is not from 0 to below 1; 0 forgets none")

@@ -24,7 +24,7 @@ class CrossPseudo(Learning):
     kinds: ClassVar = ("mask", "index", "binary", "multilabel")
     twin: ClassVar = True
 
-    def __init__(self, other: nn.Module, target: str, weight: float = 1.0, ramp_up: int = 400) -> None:
+    def __init__(self, other: nn.Module, target: str, weight: float = 1.0, ramp_up: int = 200) -> None:
         super().__init__()
         self.other, self.target, self.ramp = other, target, Ramp(weight, ramp_up)
 

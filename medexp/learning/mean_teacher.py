@@ -29,10 +29,10 @@ class MeanTeacher(Learning):
     averages: ClassVar = True
     teacher: nn.Module
 
-    def __init__(self, weight: float = 1.0, ramp_up: int = 400, decay: float = 0.99) -> None:
+    def __init__(self, weight: float = 5.0, ramp_up: int = 400, decay: float = 0.9) -> None:
         super().__init__()
         if not 0 <= decay < 1:
-            raise UserError(f"learning.decay: {decay} is not from 0 to below 1; 0.99 averages about 100 steps")
+            raise UserError(f"learning.decay: {decay} is not from 0 to below 1; 0.9 averages about 10 steps")
         self.ramp, self.decay = Ramp(weight, ramp_up), decay
 
     def begin(self, net: nn.Module) -> None:

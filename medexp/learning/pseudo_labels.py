@@ -25,7 +25,7 @@ class PseudoLabels(Learning):
     kinds: ClassVar = ("mask", "index", "binary", "multilabel")
     strong: ClassVar = True
 
-    def __init__(self, target: str, weight: float = 1.0, ramp_up: int = 0, threshold: float = 0.95) -> None:
+    def __init__(self, target: str, weight: float = 1.0, ramp_up: int = 100, threshold: float = 0.95) -> None:
         super().__init__()
         if not 0 <= threshold < 1:
             raise UserError(f"learning.threshold: {threshold} is not from 0 to below 1; 0 takes whatever is said")
