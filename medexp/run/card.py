@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+PREDICT = "predict THIS_FOLDER --input scan.nii.gz --output prediction.nii.gz"
 SHOWN = 12  # metrics; all are in model.yaml
 
 
@@ -11,6 +12,8 @@ def card(said: dict[str, Any]) -> str:
     """Markdown, from what model.yaml says."""
     dataset, weights = said["dataset"], said["weights"]
     size = f"{weights['values'] / 1e6:.2f} M values, {weights['checkpoint']} checkpoint, epoch {weights['epoch'] + 1}"
+    makes = str(said["task"].get("target")).startswith("generation")
+    use = "generate THIS_FOLDER --count 16 --output samples" if makes else PREDICT
     channels, dims = dataset["in_channels"], dataset["spatial_dims"]
     lines = [
         f"# {said['name']}",
@@ -20,7 +23,7 @@ def card(said: dict[str, Any]) -> str:
         "",
         "```sh",
         f"pip install 'medexp=={said['versions']['medexp']}'",
-        "medexp predict THIS_FOLDER --input scan.nii.gz --output prediction.nii.gz",
+        f"medexp {use}",
         "```",
         "",
         "`model.yaml` says how images are prepared; `weights.safetensors` holds the weights. Not a medical device.",

@@ -13,6 +13,7 @@ from medexp.callbacks.checkpoint_file import read
 from medexp.config import latent
 from medexp.config.compose import compose, resolve
 from medexp.errors import UserError
+from medexp.run.export import export
 from medexp.run.generate import generate
 from medexp.run.train import start
 
@@ -34,7 +35,7 @@ def autoencoder(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> P
     return Path(start([*words, *net, f"run_dir={run}"])["run_dir"])
 
 
-def test_a_run_draws_in_the_latent_and_needs_the_autoencoders_run_no_more(
+def test_a_run_and_its_release_draw_in_the_latent_and_need_the_autoencoders_run_no_more(
     words: list[str], autoencoder: Path, tmp_path: Path
 ) -> None:
     copy = shutil.copytree(autoencoder, tmp_path / "autoencoder")
@@ -52,9 +53,12 @@ def test_a_run_draws_in_the_latent_and_needs_the_autoencoders_run_no_more(
     assert learnt["measured.shape"].tolist() == [8, 8]
     assert learnt["images.shape"].tolist() == [16, 16]
     shutil.rmtree(copy)
-    generate(run, 2, tmp_path / "two")
-    for path in (tmp_path / "one").glob("*.png"):
-        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+    released = export(run, tmp_path / "released")
+    assert "medexp generate THIS_FOLDER" in (released / "README.md").read_text()
+    for one in (run, released):
+        generate(one, 2, tmp_path / one.name / "samples")
+        for path in (tmp_path / "one").glob("*.png"):
+            assert path.read_bytes() == (tmp_path / one.name / "samples" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize(
