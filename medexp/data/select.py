@@ -83,8 +83,13 @@ def _unfit(case: str) -> str:
     return "has a '#' after a space" if " #" in case or case.startswith("#") else ""
 
 
-def few(ids: list[str], limit: int | None, slices: bool) -> list[str]:
-    """As many cases of a part as `limit` allows, of all classes some; of slices those of the first volumes."""
+def few(ids: list[str], limit: int | None, slices: bool, whole: bool = False) -> list[str]:
+    """As many cases of a part as `limit` allows, of all classes some; of slices those of the first volumes; `whole`: of
+    so many volumes as have no more slices together, and one at least, as scores are of volumes."""
+    if limit is not None and slices and whole:
+        volumes = [case.rpartition("_")[0] for case in ids]
+        ends = [i for i in range(1, len(ids) + 1) if i == len(ids) or volumes[i] != volumes[i - 1]]
+        return ids[: max((end for end in ends if end <= limit), default=ends[0] if ends else 0)]
     if limit is None or slices:
         return ids[:limit]
     return sorted(sorted(ids, key=lambda case: derive("limit", case))[:limit])

@@ -230,6 +230,12 @@ def _complete(found: list[Record], source: Path, data: DataModule) -> list[Recor
         ]
         headline = f"--input: {len(lacking)} of {len(found)} cases lack a channel, which the run was not trained for"
         raise Faults(f"{headline} (dataset.missing); {forms(data)}", problems)
+    if lacking and data.missing == "zero":
+        names = ", ".join(sorted({str(number) for record in lacking for number in record.missing}))
+        log.warning(
+            "%d of %d cases lack a channel (%s): the network is told that it is not there (dataset.missing=zero)",
+            len(lacking), len(found), names,
+        )  # fmt: skip
     return selected(found, source, None, data.missing)
 
 

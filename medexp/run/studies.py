@@ -35,6 +35,13 @@ def inputs(source: Path, data: DataModule) -> list[Record]:
     else:
         options = getattr(data.source, "keywords", {}) if getattr(data.source, "func", None) is studies.records else {}
         found = studies.records(source.absolute(), **{**options, "spatial_dims": dims})
+        if not options and len(found) == 1 and len(found[0].files) > 1:
+            log.warning(
+                "%s: its %d images are taken for the frames of one study, in the order of their names; of several studies give a "
+                "folder each, or a table (columns study, image, time)",
+                source,
+                len(found[0].files),
+            )
     found = expand.frames(found, dims)
     log.info("%s: %d studies of %d frames in all", source, len(found), sum(map(count, found)))
     if data.sequence.length is None:
@@ -48,6 +55,8 @@ def _of_table(source: Path, data: DataModule) -> list[Record]:
     value."""
     if getattr(data.source, "func", None) is visits.records:
         options = {**getattr(data.source, "keywords", {}), "target": None}
+        if options.get("value") not in read_table(source).columns:  # what is to be predicted need not be known
+            options["value"] = None
     else:
         columns = read_table(source).columns
         options = {name: name for name in ("time", "value") if name in columns}

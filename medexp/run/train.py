@@ -152,6 +152,7 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     task = build.task(cfg, data)
     transferred.initialise(initial, task.net, run if first else None, data)
     if first:
+        transferred.warn_of_frozen(cfg)
         log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
         if cfg["resume"]:
             history.keep(trainer.loggers, run / folder.LAST)

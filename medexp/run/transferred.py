@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from torch import nn
@@ -28,6 +29,16 @@ def initialise(initial: Weights | None, net: nn.Module, run: Path | None, data: 
     source = Path(str(initial.source))
     if (source / folder.CONFIG).is_file() and (source / folder.SPLIT).is_file():
         _warn_of_seen(source, data)
+
+
+def warn_of_frozen(cfg: dict[str, Any]) -> None:
+    """Says where layers are kept as they were drawn at random."""
+    freezing = [key for key, node in cfg["callbacks"].items() if node and "freezing" in str(node.get("_target_"))]
+    if freezing and not cfg["init"].get("weights") and not cfg["resume"]:
+        log.warning(
+            "callbacks.%s: layers stay as they were drawn at random, which helps no training; give init.weights=RUN",
+            freezing[0],
+        )
 
 
 def _warn_of_seen(source: Path, data: DataModule) -> None:

@@ -86,6 +86,13 @@ def test_few_are_some_of_all_and_of_slices_the_first() -> None:
     assert int(chosen[-1]) > 50
 
 
+def test_a_few_volumes_are_whole_where_scores_are_of_volumes() -> None:
+    ids = [f"a_{i:04d}" for i in range(3)] + [f"b_{i:04d}" for i in range(2)] + [f"c_{i:04d}" for i in range(4)]
+    counts = {limit: len(few(ids, limit, True, whole=True)) for limit in (1, 3, 4, 5, 8, 9, 50)}
+    assert counts == {1: 3, 3: 3, 4: 3, 5: 5, 8: 5, 9: 9, 50: 9}
+    assert few([], 3, True, whole=True) == []
+
+
 def test_a_word_is_said_on_small_parts() -> None:
     many = [record(f"{i}", patient=f"p{i}") for i in range(6)]
     parts = {"train": many[:1], "val": [record("x", patient="p"), record("y", patient="p")], "test": many}

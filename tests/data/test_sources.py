@@ -175,6 +175,22 @@ def test_table_cells_hold_several_classes_or_none_with_a_separator(tmp_path: Pat
     assert [record.target for record in table.records(root, target_separator=";")] == [["mass", "edema"], []]
 
 
+@pytest.mark.parametrize("name", ["patient", "Subject_ID"])
+def test_table_columns_of_patients_are_known_by_their_names(
+    name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    root = csv_table(touch(tmp_path, "a.png", "b.png"), f"image,{name},label", "a.png,p1,x", "b.png,p1,y")
+    assert [record.group for record in table.records(root)] == ["p1", "p1"]
+    assert f"told apart by the column '{name}'" in caplog.text
+    assert [record.group for record in table.records(root, patient=None)] == ["a", "b"]
+
+
+def test_table_without_rows_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"labels\.csv: has a header and no rows"):
+        table.records(csv_table(tmp_path, "image,label"))
+
+
 def test_table_written_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
     touch(tmp_path, "a, b.png")
     (tmp_path / "labels.csv").write_bytes('\ufeffimage,label\r\n"a, b.png",ill\r\n\r\n'.encode())
@@ -228,8 +244,8 @@ def test_all_rows_of_a_table_that_cannot_be_used_are_named_at_once(tmp_path: Pat
         table.records(root, label="mask", target=None, split="part")
     assert caught.value.headline == f"{root / 'labels.csv'}: 4 wrong cells, 2 files that it names are missing"
     assert caught.value.problems == [
-        f"row 2, column 'image': '../a.png' does not lie below {root}; give a path relative to it",
-        f"row 3, column 'mask': '/etc/x.png' does not lie below {root}; give a path relative to it",
+        f"row 2, column 'image': '../a.png' does not lie below {root}; give a path relative to it (a link there may lead anywhere)",
+        f"row 3, column 'mask': '/etc/x.png' does not lie below {root}; give a path relative to it (a link there may lead anywhere)",
         "row 3: split 'valid' is not one of train, val, test",
         "row 5: split 'holdout' is not one of train, val, test",
         f"case gone: {root / 'gone.png'}: no such file",

@@ -18,6 +18,15 @@ def record(target: Any) -> Record:
     return Record("case7", (), target=target)
 
 
+def test_a_column_a_class_marks_the_labels_of_a_case() -> None:
+    columns = {"malignant": "1", "healthy": "0", "benign": " 1"}
+    assert encode(record(columns), CLASSES, "multilabel").tolist() == [0, 1, 1]
+    with pytest.raises(UserError, match="case7: 'yes' in column 'benign' is neither 1"):
+        encode(record({**columns, "benign": "yes"}), CLASSES, "multilabel")
+    with pytest.raises(UserError, match="did you mean 'malignant'"):
+        encode(record({"malign": "1"}), CLASSES, "multilabel")
+
+
 @pytest.mark.parametrize(("target", "index"), [("healthy", 0), ("malignant", 2), (1, 1), (2.0, 2)])
 def test_an_index_is_found_by_name_or_number(target: Any, index: int) -> None:
     found = encode(record(target), CLASSES, "index")

@@ -72,7 +72,9 @@ def test_the_folder_of_one_patient_is_found_by_the_patterns_too(
 
 
 @pytest.mark.parametrize("missing", ["error", "zero", "drop"])
-def test_a_missing_modality_is_treated_as_in_training(missing: str, tmp_path: Path) -> None:
+def test_a_missing_modality_is_treated_as_in_training(
+    missing: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root = layout.write(tmp_path / "new", patients=2)
     next((root / "patient01").glob("T2*")).unlink()
     data = model(4, nifti_folder.records, missing=missing, **LJUBLJANA)
@@ -82,6 +84,7 @@ def test_a_missing_modality_is_treated_as_in_training(missing: str, tmp_path: Pa
         assert "case patient01 has 3 files, the model takes 4 channels: none for channel 3" in str(caught.value)
     else:
         assert [record.missing for record in inputs(root, data)] == ([(3,), ()] if missing == "zero" else [()])
+        assert ("1 of 2 cases lack a channel (3)" in caplog.text) == (missing == "zero")
 
 
 def test_bids_folders_are_listed_as_in_training(tmp_path: Path) -> None:

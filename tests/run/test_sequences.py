@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,9 +16,12 @@ import pytest
 from layouts.sequences import write_frames, write_scan
 from PIL import Image
 
+from medexp.data.frames import Frames
+from medexp.data.sources import visits as table_of_visits
 from medexp.errors import UserError
 from medexp.run.evaluate import evaluate
 from medexp.run.predict import predict
+from medexp.run.studies import inputs
 from medexp.run.train import start
 
 QUICK = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "figures=2", "augmentation=none"]
@@ -94,6 +100,19 @@ def test_a_folder_of_frames_without_the_values_a_model_needs_is_refused(
         predict(growth, folder, tmp_path / "next.csv")
 
 
+def test_frames_of_one_study_are_said_to_be_so(visits: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Frames of several patients in one folder would be one study."""
+    for visit in range(2):
+        for study in ("s01", "s02"):
+            (tmp_path / f"{study}_{visit}.nii").write_bytes((visits / f"{study}_{visit}.nii").read_bytes())
+    learnt: Any = SimpleNamespace(
+        source=partial(table_of_visits.records), sequence=Frames(), preparation=SimpleNamespace(spatial_dims=2)
+    )
+    (study,) = inputs(tmp_path, learnt)
+    assert len(study.files) == 4
+    assert "its 4 images are taken for the frames of one study" in caplog.text
+
+
 def test_the_next_frame_lies_on_the_grid_of_the_scan_and_in_its_unit(next_frame: Path, tmp_path: Path) -> None:
     scan = write_scan(tmp_path / "new.nii.gz")
     predict(next_frame, scan, tmp_path / "out")
@@ -124,7 +143,7 @@ def test_what_is_no_study_is_refused(next_frame: Path, tmp_path: Path, caplog: p
     with pytest.raises(UserError, match="does not exist; give a scan with an axis of time"):
         predict(next_frame, tmp_path / "absent", tmp_path / "out")
     (tmp_path / "visits.csv").write_text("study,image\n")
-    with caplog.at_level(logging.INFO), pytest.raises(UserError, match=r"visits\.csv: has no rows"):
+    with caplog.at_level(logging.INFO), pytest.raises(UserError, match=r"visits\.csv: has a header and no rows"):
         predict(next_frame, tmp_path / "visits.csv", tmp_path / "out")
 
 

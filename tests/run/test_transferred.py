@@ -112,6 +112,8 @@ def test_all_at_once_trains_and_a_resumed_run_is_the_unbroken_one_bit_by_bit(pha
     config = (part / "config.yaml").read_text()
     (part / "config.yaml").write_text(config.replace("at: 2", "at: -1"))
     start([f"resume={part}"])
+    log = (part / "train.log").read_text()
+    assert log.count("callbacks.unfreeze: layers stay as they were drawn at random") == 1  # of the resumed run no more
     for name, value in weights(tmp_path / "whole").items():
         assert torch.equal(value, weights(part)[name]), name
     assert (part / "metrics.csv").read_text() == (tmp_path / "whole/metrics.csv").read_text()

@@ -25,7 +25,9 @@ def need_folder(root: Path) -> None:
 def inside(root: Path, relative: str, where: str) -> Path:
     """root/relative. Raises UserError where a table or description points outside of the data set."""
     if not relative or Path(relative).is_absolute() or ".." in Path(relative).parts:
-        raise UserError(f"{where}: '{relative}' does not lie below {root}; give a path relative to it")
+        raise UserError(
+            f"{where}: '{relative}' does not lie below {root}; give a path relative to it (a link there may lead anywhere)"
+        )
     return root / relative
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv as csv_format
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +17,9 @@ from medexp.data.records import Record
 from medexp.data.sources.folders import inside, need_folder, sorted_unique
 from medexp.errors import Faults, UserError, nearest
 
+log = logging.getLogger(__name__)
+AUTO = "auto"
+PATIENTS = ("patient", "patient_id", "subject", "subject_id", "participant_id")  # usual names of that column
 MEASURE = "target."  # before the column of one of several measures
 PARTS = ("train", "val", "test")
 
@@ -31,7 +35,7 @@ def records(
     time: str | None = None,
     event: str | None = None,
     case: str | None = None,
-    patient: str | None = None,
+    patient: str | None = AUTO,
     split: str | None = None,
     covariates: Sequence[str] = (),
     with_unlabelled: bool = False,
@@ -42,6 +46,7 @@ def records(
     `target_separator` between them (then an empty cell is none of them), or a list of columns, a measure or class each.
     time, event: how long a patient was followed up and whether the event came (1) or the time is censored (0), in place of `target`.
     case: the case id; default the image path with "_" for "/". split: train, val, test.
+    patient: whose the case is; "auto": the column of a usual name for that, where there is one; None: each case is one.
     covariates: what else is known of a case (cells may be empty). with_unlabelled: so may those of the label and the target, for
     something learns from such cases too.
     """
@@ -51,6 +56,7 @@ def records(
     images = [image] if isinstance(image, str) else list(image)
     several = [] if isinstance(target, str | None) else list(target)
     target = target if isinstance(target, str | None) else None
+    patient = _patients(table) if patient == AUTO else patient
     used = {"label": label, "target": target, "case": case, "patient": patient, "split": split}
     used |= {"time": time, "event": event, **{f"{MEASURE}{name}": name for name in several}}
     _one_target(used)
@@ -85,6 +91,14 @@ def records(
         found = [replace(one, covariates=dict(row)) for one, row in zip(found, rows, strict=True)]  # type: ignore[arg-type]
     _some_event(found, path, event)
     return sorted_unique(found, root)
+
+
+def _patients(table: pd.DataFrame) -> str | None:
+    """The column that says whose a case is, by its name."""
+    found = next((str(name) for name in table.columns if str(name).lower() in PATIENTS), None)
+    if found is not None:
+        log.info("patients are told apart by the column '%s' (dataset.source.patient)", found)
+    return found
 
 
 def _one_target(used: dict[str, str | None]) -> None:
@@ -144,6 +158,8 @@ def read_table(path: Path) -> pd.DataFrame:
     ]
     if ragged:
         raise Faults(f"{len(ragged)} rows of {path} do not fit its header", ragged)
+    if not rows:
+        raise UserError(f"{path}: has a header and no rows; give one a case")
     return pd.DataFrame([cells for _, cells in rows], index=[n for n, _ in rows], columns=header, dtype=str)
 
 

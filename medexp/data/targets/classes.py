@@ -29,9 +29,13 @@ def binary(record: Record, classes: Sequence[str]) -> Tensor:
 def multilabel(record: Record, classes: Sequence[str]) -> Tensor:
     """float (K,) of 0 and 1. Raises UserError."""
     values = _given(record)
+    if isinstance(values, dict):  # a column a class, of 0 and 1
+        values = _marked(record, values)
     if not isinstance(values, list | tuple):
         raise UserError(
-            f"case {record.case_id}: target {values!r} is not a list of classes; choose task=classification"
+            f"case {record.case_id}: target {values!r} is not a list of classes; name what stands between them "
+            "(dataset.source.target_separator=';'), give a column of 0 and 1 a class (dataset.source.target=[a,b]), or choose "
+            "task=classification"
         )
     hot = torch.zeros(len(classes))
     if len(values) == len(classes) and all(value in (0, 1) for value in values):
@@ -43,6 +47,15 @@ def multilabel(record: Record, classes: Sequence[str]) -> Tensor:
     for value in values:
         hot[_index(record, value, classes)] = 1.0
     return hot
+
+
+def _marked(record: Record, columns: dict[str, object]) -> list[str]:
+    """Names of the columns that hold a 1. Raises UserError for what is neither 0 nor 1."""
+    odd = [name for name, cell in columns.items() if str(cell).strip() not in ("0", "1")]
+    if odd:
+        seen = f"'{columns[odd[0]]}' in column '{odd[0]}'"
+        raise UserError(f"case {record.case_id}: {seen} is neither 1 (has it) nor 0; mend the table")
+    return [name for name, cell in columns.items() if str(cell).strip() == "1"]
 
 
 def known(record: Record, classes: Sequence[str]) -> Tensor:

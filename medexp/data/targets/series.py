@@ -18,7 +18,9 @@ def values(record: Record, classes: Sequence[str]) -> Tensor:
     given = record.target
     where = f"case {record.case_id}: "
     if not isinstance(given, list | tuple):
-        raise UserError(f"{where}target {given!r} is no list of a value a frame; name them, or choose another task")
+        raise UserError(
+            f"{where}target {given!r} is no list of a value a frame; name their column (dataset.source.value), or choose another task"
+        )
     odd = [value for value in given if not isinstance(value, int | float) or not math.isfinite(value)]
     if odd:
         raise UserError(f"{where}the value {odd[0]!r} of a frame is no finite number; mend the table")
