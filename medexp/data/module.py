@@ -175,9 +175,8 @@ class DataModule(Serving):
         if self.split is None:
             told = self.seed, self.target, self.preparation, self.store, self._left_out
             split = draw(self.splitter, [*records.values()], *told, self.unlabelled is not None, self.labelled)
-            self.split = {
-                part: few(ids, self.limit, self.plane is not None, part == "test") for part, ids in split.items()
-            }
+            sliced = self.plane is not None
+            self.split = {part: few(ids, self.limit, sliced, part == "test") for part, ids in split.items()}
         missing = [case for ids in self.split.values() for case in ids if case not in records]
         if missing:
             raise Faults(f"{len(missing)} cases of the split are not in {self.root}", missing)

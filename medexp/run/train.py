@@ -150,9 +150,8 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
         log.info("%s", data.describe())
     cfg = settled.settled(cfg, data, run if first else None)
     task = build.task(cfg, data)
-    transferred.initialise(initial, task.net, run if first else None, data)
+    transferred.initialise(initial, task.net, run if first else None, data, cfg)
     if first:
-        transferred.warn_of_frozen(cfg)
         log.info("%s: %.2f M parameters; run folder %s", cfg["model"]["_target_"], _millions(task), run)
         if cfg["resume"]:
             history.keep(trainer.loggers, run / folder.LAST)

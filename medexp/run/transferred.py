@@ -19,9 +19,13 @@ log = logging.getLogger(__name__)
 TABLE = "transfer.csv"  # a row a tensor: where it is from, or why it is not
 
 
-def initialise(initial: Weights | None, net: nn.Module, run: Path | None, data: DataModule) -> None:
+def initialise(
+    initial: Weights | None, net: nn.Module, run: Path | None, data: DataModule, cfg: dict[str, Any]
+) -> None:
     """Puts the weights into the network. run: the folder that is told of it, by one process of several. Raises UserError."""
     report = None if initial is None else initial.into(net)
+    if run is not None:
+        _warn_of_frozen(cfg)
     if initial is None or report is None or run is None:
         return
     folder.write(run / TABLE, pd.DataFrame(report.rows()).to_csv(index=False))
@@ -31,7 +35,7 @@ def initialise(initial: Weights | None, net: nn.Module, run: Path | None, data: 
         _warn_of_seen(source, data)
 
 
-def warn_of_frozen(cfg: dict[str, Any]) -> None:
+def _warn_of_frozen(cfg: dict[str, Any]) -> None:
     """Says where layers are kept as they were drawn at random."""
     freezing = [key for key, node in cfg["callbacks"].items() if node and "freezing" in str(node.get("_target_"))]
     if freezing and not cfg["init"].get("weights") and not cfg["resume"]:

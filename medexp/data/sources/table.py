@@ -56,8 +56,7 @@ def records(
     images = [image] if isinstance(image, str) else list(image)
     several = [] if isinstance(target, str | None) else list(target)
     target = target if isinstance(target, str | None) else None
-    patient = _patients(table) if patient == AUTO else patient
-    used = {"label": label, "target": target, "case": case, "patient": patient, "split": split}
+    used = {"label": label, "target": target, "case": case, "patient": _patients(table, patient), "split": split}
     used |= {"time": time, "event": event, **{f"{MEASURE}{name}": name for name in several}}
     _one_target(used)
     if label is not None and label == target:
@@ -93,8 +92,10 @@ def records(
     return sorted_unique(found, root)
 
 
-def _patients(table: pd.DataFrame) -> str | None:
-    """The column that says whose a case is, by its name."""
+def _patients(table: pd.DataFrame, asked: str | None) -> str | None:
+    """The column that says whose a case is: the one that was asked for, or known by its name."""
+    if asked != AUTO:
+        return asked
     found = next((str(name) for name in table.columns if str(name).lower() in PATIENTS), None)
     if found is not None:
         log.info("patients are told apart by the column '%s' (dataset.source.patient)", found)
