@@ -44,14 +44,15 @@ class Synthetic:
         path = self.root / MANIFEST
         if not path.is_file():
             raise UserError(f"dataset.synthetic.root: {path} does not exist; give a folder that `medexp generate` made")
-        table = read_table(path)
+        try:
+            table = read_table(path)
+        except Faults as error:
+            raise UserError(f"dataset.synthetic: {error.headline}, e.g. {error.problems[0]}") from None
         lacking = [name for name in COLUMNS if name not in table.columns]
         if lacking:
             raise UserError(f"dataset.synthetic: {path} has no column '{lacking[0]}'; it needs {', '.join(COLUMNS)}")
         rows = table.to_dict("records")
         found = [self._record(str(row["case_id"]), str(row["file"]), str(row["class"])) for row in rows]
-        if not found:
-            raise UserError(f"dataset.synthetic: {path} names no case; make some, or set dataset.synthetic=null")
         if twice := [case for case, count in Counter(table["case_id"]).items() if count > 1]:
             raise UserError(f"dataset.synthetic: {path} names case {twice[0]} twice; give each a case_id of its own")
         return found

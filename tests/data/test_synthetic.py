@@ -99,8 +99,9 @@ def test_their_classes_are_those_of_the_table_and_their_images_are_prepared_alik
     ("change", "message"),
     [
         (lambda root: (root / "samples.csv").unlink(), "dataset.synthetic.root: .*samples.csv does not exist"),
-        (lambda root: (root / "samples.csv").write_text("case_id,file,seed\n"), "has no column 'class'"),
-        (lambda root: (root / "samples.csv").write_text("case_id,file,class,seed\n"), "names no case"),
+        (lambda root: (root / "samples.csv").write_text("case_id,file,seed\ns0,0.png,1\n"), "has no column 'class'"),
+        (lambda root: (root / "samples.csv").write_text("case_id,file,class,seed\n"), "a header and no rows"),
+        (lambda root: _rename(root, "1.png,b,1", "1.png"), "1 rows of .* do not fit its header, e.g. row 3"),
         (lambda root: (root / "2.png").unlink(), "case s2: .*2.png does not exist"),
         (lambda root: (root / "3.png").write_text("no image"), "1 of 5 cases cannot be used, e.g. case synthetic_s3"),
         (lambda root: _rename(root, "s1", "s0"), "names case s0 twice"),
