@@ -19,7 +19,12 @@ from medexp.run.predict import predict
 from medexp.run.train import start
 from medexp.tasks.base import Task
 
-SMALL = ["model.features=[4,4,8,8,8,4]", "task.discriminator.channels=4", "task.discriminator.num_layers_d=2"]
+SMALL = [
+    "model.channels=[4,8]",
+    "model.strides=[2]",
+    "task.discriminator.channels=4",
+    "task.discriminator.num_layers_d=2",
+]
 STEPS = ["dataset.batch_size=2", "trainer.max_epochs=2", "callbacks.checkpoint.every_n_train_steps=1"]  # 4 an epoch
 
 
