@@ -67,9 +67,8 @@ def set_aside(
     rest = sorted({*train[count:], *mine})
     if not rest:
         seen = "all are labelled" if labelled is None else f"{labelled} are labelled"
-        raise UserError(
-            f"dataset.labelled: of {len(train)} training cases {seen}, and none is left to learn from without"
-        )
+        what = f"of {len(train)} training cases {seen}, and none is left to learn from without"
+        raise UserError(f"dataset.labelled: {what}; give a smaller number or share (0.1), or set learning=null")
     log.info("%d training cases with labels, %d without", min(count, len(train)), len(rest))
     return {**split, "train": sorted(train[:count]), UNLABELLED: rest}
 
