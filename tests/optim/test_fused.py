@@ -28,7 +28,7 @@ def stepped(kind: Any, device: str, **options: Any) -> list[torch.Tensor]:
 
 
 def test_the_leaves_with_a_fused_form_are_known() -> None:
-    assert sorted(FUSED) == ["adagrad", "adam", "adamw", "momentum", "sgd"]
+    assert sorted(FUSED) == ["adagrad", "adam", "adam_adversarial", "adamw", "momentum", "sgd"]
 
 
 @pytest.mark.parametrize("device", DEVICES)

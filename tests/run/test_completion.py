@@ -41,7 +41,7 @@ def test_own_leaves_complete_too() -> None:
     leaf = Path("conf/model/mine.yaml")
     leaf.parent.mkdir(parents=True)
     leaf.write_text("# mine\n")
-    assert candidates(["train", "model=mi"]) == ["model=mine"]
+    assert candidates(["train", "model=min"]) == ["model=mine"]
 
 
 def test_every_verb_of_the_command_completes() -> None:
@@ -63,7 +63,7 @@ def test_each_shell_can_read_its_script(shell: str, tmp_path: Path) -> None:
     ("line", "replies"),
     [
         ("medexp tra", ["train"]),
-        ("medexp train optimizer=ada", ["adagrad", "adam", "adamw"]),
+        ("medexp train optimizer=ada", ["adagrad", "adam", "adam_adversarial", "adamw"]),
         ("medexp train seed=1 model=unet,seg", ["unet,segresnet"]),
         ("medexp train -m experiment=segmentation/sp", ["segmentation/spleen"]),
         ("medexp list los", ["loss"]),

@@ -71,8 +71,8 @@ def test_rates_follow_from_times_and_arithmetic() -> None:
 @pytest.mark.parametrize("variant", step.VARIANTS.values(), ids=step.VARIANTS)
 def test_each_contestant_learns_its_batch_by_heart(variant: tuple[str, bool]) -> None:
     torch.manual_seed(0)
-    batch = {"image": torch.randn(2, 1, 16, 16, 16), "label": torch.randint(0, 3, (2, 1, 16, 16, 16))}
-    one = step.stepper(step.config("unet", 16), batch, *variant)
+    batch = {"image": torch.randn(2, 1, 32, 32, 32), "label": torch.randint(0, 3, (2, 1, 32, 32, 32))}
+    one = step.stepper(step.config("unet", 32), batch, *variant)
     losses = [one().item() for _ in range(12)]
     assert losses[-1] < losses[0] - 0.05
     assert all(map(math.isfinite, losses))
