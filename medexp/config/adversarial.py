@@ -8,6 +8,7 @@ from typing import Any
 
 from medexp.config import cycles, translation
 from medexp.config.targets import locate, signature
+from medexp.config.trial import on_meta, reason
 from medexp.errors import nearest
 
 GAN = "medexp.tasks.gan.Gan"
@@ -132,8 +133,6 @@ def _forward(cfg: dict[str, Any], key: str, shown: int) -> Iterator[str]:
     """A discriminator on the training shape, on torch's meta device."""
     import torch
 
-    from medexp.config.pairing import _on_meta
-
     size = cfg["dataset"].get("patch_size") or cfg["dataset"].get("image_size")
     if size is None:
         return
@@ -141,12 +140,11 @@ def _forward(cfg: dict[str, Any], key: str, shown: int) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            net = _on_meta(node)
+            net = on_meta(node)
             net(torch.empty((2, shown, *size), device="meta"))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
         yield (
-            f"task.{key}: {node['_target_']} cannot take {shown} x {list(size)}: {reason}; give it fewer layers "
+            f"task.{key}: {node['_target_']} cannot take {shown} x {list(size)}: {reason(error)}; give it fewer layers "
             "(num_layers_d), or a larger dataset.patch_size"
         )
         return

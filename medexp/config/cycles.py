@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from medexp.config import translation
+from medexp.config.trial import on_meta, reason
 
 TASK = "medexp.tasks.cyclegan.CycleGan"
 
@@ -35,8 +36,6 @@ def _back(cfg: dict[str, Any], given: int, wanted: int) -> Iterator[str]:
     """The network back on the training shape, on torch's meta device."""
     import torch
 
-    from medexp.config.pairing import _on_meta
-
     size = cfg["dataset"].get("patch_size") or cfg["dataset"].get("image_size")
     if size is None:
         return
@@ -44,10 +43,9 @@ def _back(cfg: dict[str, Any], given: int, wanted: int) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = _on_meta(cfg["task"]["inverse"])(torch.empty((2, given, *size), device="meta"))
+            found = on_meta(cfg["task"]["inverse"])(torch.empty((2, given, *size), device="meta"))
     except Exception as error:  # whatever the network says of the shape, its first line is the reason
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
-        yield f"task.inverse: {net} cannot take {given} x {list(size)}: {reason}; give it the channels of degradation.outputs"
+        yield f"task.inverse: {net} cannot take {given} x {list(size)}: {reason(error)}; give it the channels of degradation.outputs"
         return
     if list(found.shape[1:]) != [wanted, *size]:
         yield f"task.inverse: {net} returns {list(found.shape[1:])}, but {[wanted, *size]} is needed (degradation.inputs)"

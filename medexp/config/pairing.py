@@ -22,6 +22,7 @@ from medexp.config import (
     translation,
     values,
 )
+from medexp.config.trial import on_meta, reason
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -161,16 +162,13 @@ def _forward(cfg: dict[str, Any]) -> Iterator[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             given = adversarial.given(cfg) or (image,)
-            output = _alone(cfg, _on_meta(cfg["model"]))(*given, **sequence.given(cfg))
-    except Exception as error:  # whatever the network says of the shape, its first line is the reason
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+            output = _alone(cfg, on_meta(cfg["model"]))(*given, **sequence.given(cfg))
+    except Exception as error:
         shown = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
-        yield f"model: {cfg['model']['_target_']} cannot take {shown}: {reason}"
+        yield f"model: {cfg['model']['_target_']} cannot take {shown}: {reason(error)}"
         return
-    found = [*_output(cfg, output, tuple(size)), *sequence.outcome(cfg, output, tuple(size))]
-    found += [*values.output(cfg, output, tuple(size)), *diffusion.output(cfg, output, tuple(size))]
-    found += adversarial.output(cfg, output, tuple(size))
-    found += autoencoder.output(cfg, output, tuple(size))
+    outcomes = (_output, sequence.outcome, values.output, diffusion.output, adversarial.output, autoencoder.output)
+    found = [problem for outcome in outcomes for problem in outcome(cfg, output, tuple(size))]
     yield from found or _whole(cfg, image)
 
 
@@ -188,13 +186,12 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            shape = instantiate(node, _convert_="all")(odd, _alone(cfg, _on_meta(cfg["model"]).eval())).shape
-    except Exception as error:  # the network's own words on the size
-        reason = (str(error.__cause__ or error).strip().splitlines() or [type(error).__name__])[0]
+            shape = instantiate(node, _convert_="all")(odd, _alone(cfg, on_meta(cfg["model"]).eval())).shape
+    except Exception as error:
         if bare:
             yield f"inferer: {node['_target_']} hands images over as they are, {sizes} cannot be taken; use inferer=whole"
             return
-        what = f"{node['divisible_by']} does not suit {cfg['model']['_target_']} ({reason})"
+        what = f"{node['divisible_by']} does not suit {cfg['model']['_target_']} ({reason(error)})"
         yield f"inferer.divisible_by: {what}; give a multiple of the product of its strides, or inferer=sliding_window"
         return
     if bare and list(shape[2:]) != sizes:
@@ -204,22 +201,6 @@ def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
 def _alone(cfg: dict[str, Any], net: Any) -> Any:
     """The network as a function of images alone."""
     return autoencoder.bound(cfg, diffusion.bound(cfg, net))
-
-
-def _on_meta(node: dict[str, Any]) -> Any:
-    """The network without memory; one that computes with values while it is built (Swin UNETR) is built first."""
-    import torch
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        with torch.device("meta"):
-            return instantiate(node, _convert_="all")
-    except InstantiationException as error:
-        if "meta tensor" not in str(error.__cause__):
-            raise
-    with torch.random.fork_rng(devices=[]):
-        return instantiate(node, _convert_="all").to("meta")
 
 
 def _output(cfg: dict[str, Any], output: Any, size: tuple[int, ...]) -> Iterator[str]:

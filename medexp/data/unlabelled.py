@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -94,7 +93,7 @@ class BesideOrder(EpochOrder):
     def draws(self) -> list[Draw]:
         self.others.set_epoch(self.epoch)
         others = [replace(draw, index=draw.index + self.count) for draw in self.others.draws()]
-        labelled = self._labelled(self.steps * self.batch_size * self.ranks)[self.rank :: self.ranks]
+        labelled = self._labelled(self.steps * self.batch_size * self.ranks)
         found = []
         for step in range(self.steps):
             found += labelled[step * self.batch_size :][: self.batch_size]
@@ -102,19 +101,14 @@ class BesideOrder(EpochOrder):
         return found
 
     def _labelled(self, total: int) -> list[Draw]:
-        """So many draws, over all ranks."""
+        """This rank's share of so many draws."""
         rng = np.random.default_rng(derive(self.seed, "order", self.epoch))
         if self.weights is None:
             passes = [rng.permutation(self.count) for _ in range(-(-total // self.count))]
             drawn = np.concatenate(passes)[:total]
         else:
             drawn = self._weighted(rng.permutation(self.count), total, rng)
-        came: Counter[int] = Counter()
-        draws = []
-        for index in drawn.tolist():
-            draws.append(Draw(self.epoch, index, came[index]))
-            came[index] += 1
-        return draws
+        return self._counted(drawn.tolist())
 
 
 def beside(

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from medexp.tasks.base import Batch, Step, Task
+from medexp.tasks.pairs import ImageScores
 
 
-class Autoencoder(Task):
+class Autoencoder(ImageScores, Task):
     """Reconstructions (B, C, *spatial) of images.
 
     net: gives a reconstruction, or that and the mean and deviation of a latent (MONAI's AutoencoderKL), or mean, logarithm
@@ -45,12 +46,6 @@ class Autoencoder(Task):
             scores = self(batch)
         loss = self.loss(scores.float(), image)
         return Step(loss + self.kl * divergence if self.training and self.kl else loss, scores.float(), image)
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        return scores.float()
-
-    def metric_inputs(self, step: Step) -> tuple[Tensor, Tensor]:
-        return step.scores, step.target
 
 
 def outputs(found: Any) -> tuple[Tensor, Tensor]:

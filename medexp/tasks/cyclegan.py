@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +9,7 @@ from torch import Tensor, nn
 
 from medexp.tasks.adversarial import Adversarial
 from medexp.tasks.base import Batch, Step
-
-There = Callable[[Tensor], Tensor]
+from medexp.tasks.pairs import Pairs
 
 
 class Made(NamedTuple):
@@ -23,13 +21,13 @@ class Made(NamedTuple):
     back: Tensor
 
 
-class CycleGan(Adversarial):
+class CycleGan(Pairs, Adversarial):
     """Two networks, there and back, each with a discriminator of its own (Zhu et al. 2017, doi:10.1109/ICCV.2017.244). The
     batch's `image` and `reference` are of different patients; validation compares real pairs.
 
     net: there, which predicts. inverse: back. discriminator judges references, inverse_discriminator images.
     loss: of what comes back from a round trip, weighted by `cycle`, and of what is there already and should stay as it is,
-    by `identity` (which needs as many channels in as out). residual: see Translation.
+    by `identity` (which needs as many channels in as out). residual: see Pairs.
     pool: so many images that were made earlier are shown to each discriminator in place of new ones, half of the time
     (Shrivastava et al. 2017, doi:10.1109/CVPR.2017.241); 0: none. They are in the checkpoint.
     """
@@ -45,23 +43,13 @@ class CycleGan(Adversarial):
         pool: int = 50,
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(residual=residual, target=target, **shared)
         self.inverse, self.inverse_discriminator = inverse, inverse_discriminator
-        self.residual, self.target, self.cycle, self.identity, self.pool = residual, target, cycle, identity, pool
+        self.cycle, self.identity, self.pool = cycle, identity, pool
         self._pools: list[Tensor | None] = [None, None]  # (N, C, *spatial) of references made, and of images
 
-    def network(self, batch: Batch) -> There:
-        return self._residual(super().network(batch))
-
-    def _residual(self, net: Callable[[Tensor], Any]) -> There:
-        return (lambda image: image + net(image)) if self.residual else net
-
-    def step(self, batch: Batch) -> Step:
-        scores = self(batch).float()  # (B, K, *spatial)
-        return Step(self.loss(scores, batch["reference"]), scores, batch["reference"])
-
     def made(self, batch: Batch) -> tuple[Step, Made]:
-        there, back = self.network(batch), self._residual(self.inverse)
+        there, back = self.network(batch), self.with_residual(self.inverse)
         images, references = batch["image"], batch["reference"].float()
         made = Made(images, references, there(images).float(), back(references).float())
         loss = self.cycle * (
@@ -121,9 +109,3 @@ class CycleGan(Adversarial):
         super().on_load_checkpoint(checkpoint)
         rank = self.trainer.global_rank
         self._pools = [None if pools is None else pools[rank].clone() for pools in checkpoint["pools"]]
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        return scores.float()
-
-    def metric_inputs(self, step: Step) -> tuple[Tensor, Tensor]:
-        return step.scores, step.target

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,29 +9,22 @@ from torch import Tensor
 
 from medexp.tasks.adversarial import Adversarial
 from medexp.tasks.base import Batch, Step
+from medexp.tasks.pairs import Pairs
 
 
-class Pix2Pix(Adversarial):
+class Pix2Pix(Pairs, Adversarial):
     """Translation whose images must also pass for real beside the image that they are made of (Isola et al. 2017,
     doi:10.1109/CVPR.2017.632).
 
     weight: of the adversarial loss beside the loss (the paper's 100 for the L1 loss is 0.01 here). condition: the
-    discriminator sees the network's input in front of the image that it judges. residual: see Translation.
+    discriminator sees the network's input in front of the image that it judges. residual: see Pairs.
     """
 
     def __init__(
         self, residual: bool = True, target: str = "image", weight: float = 0.01, condition: bool = True, **shared: Any
     ) -> None:
-        super().__init__(**shared)
-        self.residual, self.target, self.weight, self.condition = residual, target, weight, condition
-
-    def network(self, batch: Batch) -> Callable[[Tensor], Any]:
-        net = super().network(batch)
-        return (lambda image: image + net(image)) if self.residual else net
-
-    def step(self, batch: Batch) -> Step:
-        scores = self(batch).float()  # (B, K, *spatial)
-        return Step(self.loss(scores, batch["reference"]), scores, batch["reference"])
+        super().__init__(residual=residual, target=target, **shared)
+        self.weight, self.condition = weight, condition
 
     def made(self, batch: Batch) -> tuple[Step, Tensor]:
         step = self.step(batch)
@@ -48,9 +40,3 @@ class Pix2Pix(Adversarial):
 
     def _judged(self, batch: Batch, images: Tensor) -> Any:
         return self.judged(torch.cat([batch["image"], images], dim=1) if self.condition else images)
-
-    def probabilities(self, scores: Tensor) -> Tensor:
-        return scores.float()
-
-    def metric_inputs(self, step: Step) -> tuple[Tensor, Tensor]:
-        return step.scores, step.target

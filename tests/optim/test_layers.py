@@ -12,7 +12,7 @@ from torch import nn
 
 from medexp.config import paths
 from medexp.config.compose import compose, resolve
-from medexp.config.pairing import _on_meta
+from medexp.config.trial import on_meta
 from medexp.errors import UserError
 from medexp.models.simple_cnn import SimpleCNN
 from medexp.models.vit import ViT
@@ -65,7 +65,7 @@ def test_every_parameter_of_a_shipped_network_is_in_one_layer(model: str) -> Non
         host = ["experiment=classification/phantom_presence_2d"]
     else:
         pytest.skip("of a task of its own")
-    net = _on_meta(resolve(compose([*host, f"model={model}", "run_dir=run"]))["model"])
+    net = on_meta(resolve(compose([*host, f"model={model}", "run_dir=run"]))["model"])
     found = layers(net)
     placed = [id(parameter) for layer in found for parameter in layer.parameters]
     assert sorted(placed) == sorted(id(parameter) for parameter in net.parameters())
