@@ -5,17 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from medexp import build
 from medexp.data.preparation.identity import identity
 from medexp.data.preparation.prepare import Preparation
 from medexp.errors import UserError
+from medexp.models.features import SIZE, Encoder
 from medexp.run import folder
 
 
 class ClassifierFeatures:
-    """Prepared images (B, C, *spatial) to (B, D): what the last linear layer of a run's best network is given.
+    """Prepared images (B, C, *spatial) to (B, D): what the last layer of a run's best network is given.
 
     preparation: of the images; the run's own has to be the same where it changes intensities. Raises UserError.
     """
@@ -31,16 +32,11 @@ class ClassifierFeatures:
                 )
         task = build.task(cfg)
         build.load_weights(task, folder.weights(run, "best"))
-        layers = [module for module in task.net.modules() if isinstance(module, nn.Linear)]
-        if not layers:
+        size = cfg["dataset"].get("patch_size") or cfg["dataset"].get("image_size") or [SIZE] * own.spatial_dims
+        self.encoder = Encoder(task.net.eval(), own.in_channels, size)
+        if self.encoder.dense:
             raise UserError(f"metrics.test.features: {run}: its network ends in no linear layer; give a classifier")
-        self.net = task.net.eval()
-        self.seen: list[Tensor] = []
-        self.last = layers[-1]
-        self.last.register_forward_pre_hook(lambda module, given: self.seen.append(given[0]))
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
-        self.seen.clear()
-        self.net(images)
-        return self.seen[-1].flatten(1).float()
+        return self.encoder(images)

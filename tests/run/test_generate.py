@@ -211,7 +211,8 @@ def test_a_classifier_tells_images_apart_by_the_layer_before_its_last(by_class: 
     seen = found(images)
     assert len(seen) == 3
     with torch.no_grad():
-        torch.testing.assert_close(found.last(seen), found.net(images))
+        net = found.encoder.net
+        torch.testing.assert_close(net.get_submodule(found.encoder.layer)(seen), net(images))
     with pytest.raises(UserError, match=r"metrics\.test\.features: .* another dataset\.normalize than the samples"):
         ClassifierFeatures(run, replace(preparation, normalize=None))
 
