@@ -15,6 +15,7 @@ from medexp.data.cases import Item
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0  # seconds, where nothing comes
 LONGEST = 20.0  # times the time-out: a worker that computes for ever is ended too
+HANDED_OVER = 1.0  # seconds until a worker that was lost is seen to have ended
 IDLE = 2  # clock ticks of CPU time between two looks that waiting alone may take
 
 
@@ -35,19 +36,29 @@ class Waiting(Iterator[Item]):
 
     def __next__(self) -> Item:
         if threading.current_thread() is not threading.main_thread():
-            item: Item = next(self.batches)
-            return item
+            return self._next()
         self._begun = self._since = time.monotonic()
         self._seen = None
         every = min(LOOK_EVERY, self.timeout / 5)
         before = signal.signal(signal.SIGALRM, self._look)
         signal.setitimer(signal.ITIMER_REAL, every, every)
         try:
-            item = next(self.batches)
-            return item
+            return self._next()
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+
+    def _next(self) -> Item:
+        """Raises RuntimeError, as torch does elsewhere, where a worker ends while it hands over the memory of a batch."""
+        try:
+            item: Item = next(self.batches)
+        except (ConnectionError, EOFError):
+            for worker in getattr(self.batches, "_workers", []):
+                worker.join(HANDED_OVER)
+                if worker.exitcode is not None:
+                    raise RuntimeError(f"DataLoader worker (pid {worker.pid}) exited unexpectedly") from None
+            raise
+        return item
 
     def _look(self, signum: int, frame: Any) -> None:
         now, work = time.monotonic(), self._work()

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -104,3 +105,22 @@ def test_where_the_system_does_not_say_what_a_worker_does_the_time_alone_counts(
 
 def test_the_default_ends_a_run_within_half_a_minute() -> None:
     assert inspect.signature(DataModule).parameters["timeout"].default + 2 * waiting.LOOK_EVERY < 30
+
+
+class Handing:
+    """Batches that break off while a worker hands one over. exitcode: the worker's; None: it is at work."""
+
+    def __init__(self, error: Exception, exitcode: int | None) -> None:
+        self.error = error
+        self._workers = [SimpleNamespace(pid=7, exitcode=exitcode, join=lambda seconds: None)]
+
+    def __next__(self) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_that_ends_while_it_hands_over_a_batch_has_ended_as_any_other(error: Exception) -> None:
+    with pytest.raises(RuntimeError, match=r"DataLoader worker \(pid 7\) exited unexpectedly"):
+        next(waiting.Waiting(Handing(error, -9), PATIENCE))
+    with pytest.raises(type(error)):  # of the data themselves: all workers are there
+        next(waiting.Waiting(Handing(error, None), PATIENCE))
