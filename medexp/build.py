@@ -21,8 +21,6 @@ from medexp.transfer.weights import Weights
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
-# Entries of a task's state that no prediction needs; a release is without them.
-LEARNT_WITH = ("loss.", "metrics.", "discriminator.", "criterion.", "inverse.", "inverse_discriminator.")
 AUTO = ("weight", "pos_weight")  # loss arguments that "auto" fills from the training split
 
 
@@ -129,7 +127,7 @@ def load_weights(into: Task, checkpoint: Path) -> None:
         said = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{checkpoint}: not a readable checkpoint: {said}") from None
     if released:
-        state |= {key: value for key, value in into.state_dict().items() if key.startswith(LEARNT_WITH)}
+        state |= {key: value for key, value in into.state_dict().items() if key.startswith(into.learnt_with)}
     try:
         into.load_state_dict(state)
     except (RuntimeError, TypeError) as error:

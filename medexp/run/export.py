@@ -53,7 +53,7 @@ def export(run: Path, output: Path, checkpoint: str = "best") -> Path:
     if task.learning is not None:  # of what was learnt, that which predicts
         task.net, task.learning = task.learning.predictor(task.net), None
     entries = task.state_dict().items()
-    state = {k: v.detach().clone().contiguous() for k, v in entries if not k.startswith(build.LEARNT_WITH)}
+    state = {k: v.detach().clone().contiguous() for k, v in entries if not k.startswith(task.learnt_with)}
     said = described(cfg, run, checkpoint)
     try:
         output.mkdir(parents=True, exist_ok=True)

@@ -12,9 +12,10 @@ import pandas as pd
 import torch
 
 from medexp import build
+from medexp.data.progress import track
 from medexp.data.records import Record
 from medexp.data.splits.make import check_split
-from medexp.errors import UserError
+from medexp.errors import Faults, UserError
 from medexp.inferers.class_maps import ClassMaps
 from medexp.metrics.localisation import CHANCE, LocalisationScores, best_threshold, compared, instance_scores
 from medexp.run import folder
@@ -47,8 +48,11 @@ class Localiser:
         self.maps = ClassMaps(method or ("attention" if bags else "grad_cam"), [])
 
     def see(self, record: Record) -> Seen:
-        """A case through the network; the first one tells which layer the maps are of."""
-        seen = self.mapper.see(record)
+        """A case through the network."""
+        return self.ready(self.mapper.see(record))
+
+    def ready(self, seen: Seen) -> Seen:
+        """The first case tells which layer the maps are of."""
         if not self.maps.layers and self.maps.method != "attention":
             self.maps.layers = self.mapper.layers(seen, self.names)
             shown = ", ".join(f"{layer.name} ({'x'.join(map(str, layer.grid))})" for layer in self.maps.layers)
@@ -102,7 +106,7 @@ class _Cases:
 
     def each(self) -> Any:
         """(seen, class, mask, {"": map, name of a chance: maps}) of every class that a case has and that has a map."""
-        for record in self.records:
+        for record in track(self.records, len(self.records), "localising"):
             truths = masks(self.one.data, record)
             asked = [kind for kind in self.one.mapper.classes() if kind in truths]
             if not asked:
@@ -185,9 +189,14 @@ def draw(
     one = Localiser(run, method, layer, checkpoint)
     with advised(one.cfg, run, one.data):
         records = timed(inputs(source, one.data, output), one.data)
-    rows = []
-    for record in records:
-        seen = one.see(record)
+    rows, faults = [], []
+    for record in track(records, len(records), "localising"):
+        try:
+            seen = one.mapper.see(record)
+        except UserError as error:  # one unreadable image does not cost the others
+            faults.append(str(error))
+            continue
+        one.ready(seen)
         classes = list(one.mapper.classes())
         if one.data.target == "multilabel":
             classes = [kind for kind in classes if seen.probabilities[kind] >= 0.5]
@@ -210,5 +219,7 @@ def draw(
     table = output / "maps.csv"
     columns = ["case_id", "class", "probability", "peak", "map"]
     folder.write(table, pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    log.info("%s: %d maps of %d cases", table, len(rows), len(records))
+    log.info("%s: %d maps of %d cases", table, len(rows), len(records) - len(faults))
+    if faults:
+        raise Faults(f"{len(faults)} of {len(records)} cases cannot be used", faults)
     return table

@@ -32,6 +32,7 @@ class Adversarial(Task):
     network. train/loss is all that the network descends, of which train/adversarial is the discriminator's part.
     """
 
+    learnt_with = (*Task.learnt_with, "discriminator.", "criterion.")
     critic_steps = 1
 
     def __init__(

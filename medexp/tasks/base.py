@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,6 +14,7 @@ from torchmetrics import Metric
 
 from medexp.errors import UserError
 from medexp.learning.base import Learning
+from medexp.metrics.nothing import empty
 from medexp.optim.groups import parameter_groups
 from medexp.optim.layers import groups_by_layer
 from medexp.optim.schedule import follow
@@ -45,6 +46,9 @@ class Task(pl.LightningModule, ABC):
     pretrained network learn least; 1: all layers learn at one rate.
     learning: how training uses its batches; None: by the step alone.
     """
+
+    # Beginnings of the names in its state that no prediction needs; a release is without them.
+    learnt_with: ClassVar[tuple[str, ...]] = ("loss.", "metrics.")
 
     def __init__(
         self,
@@ -168,7 +172,7 @@ class Task(pl.LightningModule, ABC):
         for metric in self._metric_objects():
             metric.update(*inputs)
             if repeated:
-                _empty(metric)
+                empty(metric)
 
     def on_validation_epoch_end(self) -> None:
         # Lightning's mean over ranks rounds their numbers of cases: 3 and 2 would be counted as 2 each.
@@ -238,12 +242,3 @@ class Task(pl.LightningModule, ABC):
 def _for_each(value: Tensor, count: int) -> Tensor:
     """A value a case (B, ...) for `count` images: as many cases, or windows of one case."""
     return value if len(value) == count else value.expand(count, *value.shape[1:])
-
-
-def _empty(metric: Metric) -> None:
-    """Nothing counted, in the shapes that ranks exchange (`Metric.reset` would leave lists without a tensor)."""
-    defaults: dict[str, Any] = metric._defaults
-    for name, nothing in defaults.items():
-        value: Any = getattr(metric, name)
-        empty: Any = [part[:0] for part in value] if isinstance(value, list) else torch.zeros_like(value) + nothing
-        setattr(metric, name, empty)

@@ -32,6 +32,8 @@ class CycleGan(Pairs, Adversarial):
     (Shrivastava et al. 2017, doi:10.1109/CVPR.2017.241); 0: none. They are in the checkpoint.
     """
 
+    learnt_with = (*Adversarial.learnt_with, "inverse.", "inverse_discriminator.")
+
     def __init__(
         self,
         inverse: nn.Module,

@@ -80,6 +80,17 @@ def test_new_images_have_maps_and_a_table(run: Path, phantom_2d: Path, tmp_path:
     assert values[peak] == values.max()
 
 
+def test_an_unreadable_image_does_not_cost_the_maps_of_others(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for place, image in enumerate(sorted((phantom_2d / "imagesTr").glob("*.nii.gz"))[:2]):
+        shutil.copy(image, scans / f"b{place}.nii.gz")
+    (scans / "a.nii.gz").write_bytes((scans / "b0.nii.gz").read_bytes()[:100])
+    with pytest.raises(UserError, match=r"1 of 3 cases cannot be used\n  case a: "):
+        draw(run, scans, tmp_path / "maps")
+    assert pd.read_csv(tmp_path / "maps" / "maps.csv")["case_id"].tolist() == ["b0", "b1"]
+
+
 def test_data_without_masks_are_sent_to_input(run: Path, phantom_2d: Path, tmp_path: Path, layouts) -> None:
     bare = tmp_path / "bare"
     root = layouts.pictures(tmp_path / "pictures", ["benign", "malignant"], size=16)
