@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from medexp.tasks.base import Batch, Step
@@ -24,7 +25,8 @@ class Pairs(ImageScores):
     """Of tasks that make the batch's `reference` of its `image`; stands before a Task among the bases.
 
     residual: the network gives the difference to its input (Zhang 2017, DnCNN, doi:10.1109/TIP.2017.2662206), which needs
-    as many channels out as in.
+    as many channels out as in. Where patches are hidden (degradation=masked_patches) the loss is of these alone
+    (He et al. 2022, arXiv:2111.06377, section 3).
     """
 
     loss: nn.Module
@@ -41,4 +43,7 @@ class Pairs(ImageScores):
 
     def step(self, batch: Batch) -> Step:
         scores = self(batch).float()  # type: ignore[operator]  # (B, K, *spatial)
-        return Step(self.loss(scores, batch["reference"]), scores, batch["reference"])
+        reference = batch["reference"]
+        hidden = batch.get("hidden")  # bool (B, 1, *spatial); a voxel that is shown counts as restored
+        judged = scores if hidden is None else torch.where(hidden, scores, reference.to(scores))
+        return Step(self.loss(judged, reference), scores, reference)

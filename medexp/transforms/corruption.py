@@ -15,6 +15,8 @@ from medexp.errors import UserError
 from medexp.transforms.bounds import interval
 from medexp.transforms.degradation import REFERENCE
 
+HIDDEN = "hidden"  # key of the voxels that a loss is of, where not of all
+
 
 class Corruption:
     """`Corruption(...)(item, seed)`: item["reference"] is the item's image, item["image"] what became of it; float (C,
@@ -25,7 +27,8 @@ class Corruption:
     - shuffle: voxels trade places within `blocks` small boxes of up to `block` voxels an axis.
     - paint: of these either `holes` boxes are filled (in-painting), or all but such boxes (out-painting, in one of five), with
       one value each time; a box has `hole` = [least, most] of each axis as a share.
-    - masked: this share of the patches of a grid of `patch` voxels an axis becomes 0, the mean of a standardised image.
+    - masked: this share of the patches of a grid of `patch` voxels an axis becomes 0, the mean of a standardised image, and
+      item["hidden"], bool (1, *spatial), tells where: what is shown is in no loss.
     """
 
     def __init__(
@@ -58,11 +61,15 @@ class Corruption:
 
     def __call__(self, item: Mapping[str, Any], seed: int) -> dict[str, Any]:
         """A copy of `item` with both images."""
-        image = item["image"].float()
-        return {**item, "image": self.spoilt(image, np.random.RandomState(seed)), REFERENCE: image}
+        image, random = item["image"].float(), np.random.RandomState(seed)
+        spoilt = self.spoilt(image, random)
+        if not self.masked:
+            return {**item, "image": spoilt, REFERENCE: image}
+        hidden = self._patches(image.shape[1:], random)
+        return {**item, "image": spoilt.masked_fill(hidden, 0.0), REFERENCE: image, HIDDEN: hidden}
 
     def spoilt(self, image: Tensor, random: np.random.RandomState) -> Tensor:
-        """(C, *spatial), changed."""
+        """(C, *spatial), changed by all but the mask."""
         shape = image.shape[1:]
         changes: list[Any] = []
         if random.rand() < self.intensity:
@@ -77,7 +84,7 @@ class Corruption:
             change.set_random_state(state=random)
             found = torch.as_tensor(change(found))
         found = found.as_tensor() if hasattr(found, "as_tensor") else found  # a plain tensor, as datasets hold it
-        return (self._mask(found, random) if self.masked else found).float().contiguous()
+        return found.float().contiguous()
 
     def _painting(self, shape: Sequence[int], random: np.random.RandomState, value: float) -> RandCoarseDropout:
         least, most = ([max(round(share * axis), 1) for axis in shape] for share in self.hole)
@@ -88,14 +95,14 @@ class Corruption:
             self.holes, least, dropout_holes=not outside, fill_value=value, max_spatial_size=most, prob=1.0
         )
 
-    def _mask(self, image: Tensor, random: np.random.RandomState) -> Tensor:
-        grid = [-(-axis // self.patch) for axis in image.shape[1:]]
+    def _patches(self, shape: Sequence[int], random: np.random.RandomState) -> Tensor:
+        """Which voxels are hidden: bool (1, *spatial)."""
+        grid = [-(-axis // self.patch) for axis in shape]
         count = int(np.prod(grid))
         hidden = torch.zeros(count)
         hidden[torch.from_numpy(random.permutation(count)[: max(round(self.masked * count), 1)])] = 1
         fine = F.interpolate(hidden.view(1, 1, *grid), scale_factor=float(self.patch), mode="nearest")[0]
-        keep = 1 - fine[(slice(None), *(slice(0, axis) for axis in image.shape[1:]))]
-        return image * keep
+        return fine[(slice(None), *(slice(0, axis) for axis in shape))] > 0
 
 
 def _range(image: Tensor) -> tuple[float, float]:

@@ -68,6 +68,10 @@ def test_a_share_of_whole_patches_is_hidden() -> None:
     patches = hidden[0, :, :16].unfold(0, 4, 4).unfold(1, 4, 4).float().mean(dim=(2, 3))
     assert set(patches.flatten().tolist()) == {0.0, 1.0}
     assert 0.3 < hidden.float().mean() < 0.7
+    spoilt = Corruption(masked=0.5, patch=4, shuffle=1.0)({"image": image}, 3)
+    assert (spoilt["image"][spoilt["hidden"]] == 0).all()
+    assert (spoilt["image"][~spoilt["hidden"]] != image[~spoilt["hidden"]]).any()
+    assert "hidden" not in Corruption(paint=1.0)({"image": image}, 3)
 
 
 @pytest.mark.parametrize(

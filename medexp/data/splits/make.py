@@ -51,16 +51,16 @@ def make_split(
     tested once; val is then a fraction of the rest, by a second hash.
     stratify: every class of at least three patients (for folds, of at least `folds`) is in every part, and no part is
     empty as long as there are as many patients as parts. Where a part would lack a class it borrows the patient nearest
-    to its range (see medexp/data/places.py). A borrowed one may move when cases are added. Nobody else moves, except:
+    to its range (see medexp/data/splits/places.py). A borrowed one may move when cases are added. Nobody else moves, except:
     patients of a class that grows to three only then (for folds, to `folds`; to four for two folds), or of several
     classes whose rarest one changes; and where a borrowed patient changes fold, val may borrow another. A patient counts as the rarest
     of their classes. strata: classes by case id, instead of those of the records (the rarest label of a label map).
 
     Where the data set comes with a split of its own it is kept (every record has a part, and there are no folds); a
     part that it lacks is drawn from its training cases. file: a split file that is kept instead, see
-    medexp/data/split_files.py; unlisted: what becomes of cases that it does not name; left_out: cases that were left
-    out of the data set, so that the file may still name them. limit_train, skip_train: a part of the training cases (see
-    medexp/data/splits/few.py); val and test stay whole.
+    medexp/data/splits/files.py; unlisted: what becomes of cases that it does not name; left_out: cases that were left
+    out of the data set, so that the file may still name them. limit_train, skip_train: a part of the training cases, by class where
+    the split is stratified (see medexp/data/splits/few.py); val and test stay whole.
     """
     check_few(limit_train, skip_train)
     _check_options(records, val, test, fold, folds, file)
@@ -86,7 +86,7 @@ def make_split(
         log.info("the given split has no %s: %d of its training cases are drawn", part, len(split[part]))
     _check_parts(split, len(_by_patient(records)), val, test)
     groups = {record.case_id: record.group for record in records}
-    return {**split, "train": few_of(split["train"], groups, limit_train, skip_train)}
+    return {**split, "train": few_of(split["train"], groups, limit_train, skip_train, stratum)}
 
 
 def _check_options(
