@@ -109,7 +109,7 @@ def _completion(args: argparse.Namespace) -> int:
 
 def add_verbs(parser: argparse.ArgumentParser) -> None:
     """Adds every verb with its arguments, examples and action."""
-    from medexp.run.arguments import add_cache, add_evaluate, add_generate
+    from medexp.run.arguments import add_cache, add_compare, add_evaluate, add_generate
     from medexp.run.bench.arguments import add_parts
     from medexp.run.localisation.arguments import add_localise
 
@@ -158,6 +158,7 @@ def add_verbs(parser: argparse.ArgumentParser) -> None:
     predict.add_argument("--checkpoint", choices=("best", "last"), default="best")
     add_localise(add)
     add_generate(add)
+    add_compare(add)
     exported = add(
         *("export", "a run's weights as a folder to give away: safetensors, and what predict needs", _export),
         "  medexp export RUN --output hippocampus\n  medexp export RUN --output hippocampus_last --checkpoint last",

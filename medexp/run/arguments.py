@@ -63,3 +63,35 @@ def add_generate(add: Callable[..., argparse.ArgumentParser]) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="sample i depends on it and on i alone")
     parser.add_argument("--class", dest="class_name", metavar="NAME", help="all of one class; default: each in turn")
     parser.add_argument("--checkpoint", choices=("best", "last"), default="best")
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from medexp.run import folder
+    from medexp.run.compare import compare
+
+    folder.log_to(None)
+    compare(args.runs, args.by, args.metric, args.output)
+    return 0
+
+
+def add_compare(add: Callable[..., argparse.ArgumentParser]) -> None:
+    parser = add(
+        *(
+            "compare",
+            "runs side by side by what differs between them: means over seeds, paired differences, a figure",
+            _compare,
+        ),
+        "  medexp compare outputs/default/2026-11-23_10-00-00_sweep\n"
+        "  medexp compare outputs/few/* --by dataset.split.limit_train --metric dice --output few",
+    )
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="run folder, or a folder of some, e.g. a sweep's"
+    )
+    parser.add_argument(
+        "--by", metavar="KEY", help="along the axis (default: the key with most values, two of them numbers)"
+    )
+    parser.add_argument(
+        "--metric", metavar="NAME", help="of the test split (default: the one that chose the checkpoints)"
+    )
+    said = "where compare.csv and compare.png are written (default: the folder that holds the runs)"
+    parser.add_argument("--output", type=Path, metavar="DIR", help=said)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 VERBS = (
-    *("train", "evaluate", "predict", "localise", "generate", "export", "check", "plan", "fetch", "cache", "bench"),
-    *("list", "completion"),
+    *("train", "evaluate", "predict", "localise", "generate", "compare", "export", "check", "plan", "fetch", "cache"),
+    *("bench", "list", "completion"),
 )
 
 SCRIPTS = {

@@ -1,7 +1,8 @@
-"""Tables for people: the test metrics of a run, the outcome of a sweep."""
+"""Tables for people: the test metrics of a run, the outcome of a sweep, runs side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,25 @@ def show_table(table: Table) -> None:
 
 def number(value: Any) -> str:
     return "-" if value is None else f"{float(value):.4f}"
+
+
+def print_comparison(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Means over seeds and paired differences, with their 95 % intervals."""
+    first = rows[0]
+    table = Table(title=f"{first['metric']} (test split)", title_justify="left")
+    key = [first["key"]] if first["key"] else []
+    for name in ("choices", *key, "seeds", "mean", "95 %", "beside", "difference", "95 %"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        against = f"{row['beside']} ({row['pairs']} pairs)" if row["beside"] else "-"
+        apart = number(row["difference"]), _between(row["difference_low"], row["difference_high"])
+        mean = number(row["mean"]), _between(row["low"], row["high"])
+        table.add_row(row["choices"], *([row["value"]] if key else []), str(row["seeds"]), *mean, against, *apart)
+    show_table(table)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
 
 
 def print_sweep(rows: list[dict[str, Any]], monitor: str) -> None:
