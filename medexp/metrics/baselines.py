@@ -68,8 +68,10 @@ def total_variation(image: Array) -> Array:
 
 def intensity_map(image: Array, reference: Array) -> Array:
     """The best that can be said of a voxel from its own intensities (C, *spatial) alone: the mean of the reference (K,
-    *spatial) over voxels of like intensities, so a bound for every function of them, as it has seen the reference."""
-    bins = max(int(4096 ** (1 / len(image))) if len(image) > 1 else 256, 2)
+    *spatial) over voxels of like intensities, so a bound for every function of them, as it has seen the reference. Like are
+    those in one of up to 256 bins (4096 of several channels), of ten voxels or more each, as nearly as quantiles make them."""
+    most = min(4096 if len(image) > 1 else 256, image[0].size // 10)
+    bins = max(int(most ** (1 / len(image)) + 1e-9), 2)
     edges = [np.unique(np.quantile(channel, np.linspace(0, 1, bins + 1)[1:-1])) for channel in image]
     cells = np.zeros(image.shape[1:], np.int64)
     for channel, inner in zip(image, edges, strict=True):

@@ -35,24 +35,36 @@ def psnr(image: Tensor, reference: Tensor) -> float:
 
 
 def structure(image: Tensor, reference: Tensor) -> float | None:
-    """SSIM of one image (C, *spatial), 2D or 3D; None where an axis is shorter than its window."""
-    if min(reference.shape[1:]) <= WINDOW // 2:
+    """SSIM of one image (C, *spatial), 2D or 3D; of a stack of few slices the mean over these. None where an axis is shorter
+    than its window."""
+    images, references = _stack(image), _stack(reference)  # (N, C, *spatial)
+    sides = references.shape[2:]
+    if min(sides) <= WINDOW // 2:
         return None
-    size = min(WINDOW, *(side if side % 2 else side - 1 for side in reference.shape[1:]))
+    size = min(WINDOW, *(side if side % 2 else side - 1 for side in sides))
     options: dict[str, Any] = {"kernel_size": size, "sigma": SIGMA, "gaussian_kernel": False}
-    found: Any = ssim(image[None].float(), reference[None].float(), data_range=_width(reference), **options)
-    return float(found)
+    return float(ssim(images, references, data_range=_width(reference), **options))  # type: ignore[arg-type]
 
 
 def scales(image: Tensor, reference: Tensor) -> float | None:
-    """MS-SSIM of one image (C, *spatial), with as many of the five scales as the image has room for; None below two."""
-    shortest, size = min(reference.shape[1:]), 7
+    """MS-SSIM of one image (C, *spatial), with as many of the five scales as the image has room for; of a stack of few slices
+    the mean over these. None below two."""
+    images, references = _stack(image), _stack(reference)
+    shortest, size = min(references.shape[2:]), 7
     count = next((n for n in range(len(SCALES), 1, -1) if shortest // (n - 1) ** 2 >= size), 0)  # as torchmetrics asks
     if count < 2:
         return None
     betas = tuple(weight / sum(SCALES[:count]) for weight in SCALES[:count])
     options: dict[str, Any] = {"kernel_size": size, "gaussian_kernel": False, "betas": betas, "normalize": "relu"}
-    return float(ms_ssim(image[None].float(), reference[None].float(), data_range=_width(reference), **options))
+    return float(ms_ssim(images, references, data_range=_width(reference), **options))
+
+
+def _stack(image: Tensor) -> Tensor:
+    """(1, C, *spatial), or the slices (N, C, *spatial) of a volume with too few of them for a window in 3D."""
+    sides = image.shape[1:]
+    if len(sides) < 3 or min(sides) > WINDOW // 2:
+        return image[None].float()
+    return image.movedim(1 + sides.index(min(sides)), 0).float()
 
 
 def _width(reference: Tensor) -> float:
@@ -115,7 +127,7 @@ class ImageScores:
             columns = {
                 name: [row.get(f"{metric}_{name}" if name else metric) for row in rows] for name in self._names()
             }
-            found = {name or "network": describe(cells, "images too small") for name, cells in columns.items()}
+            found = {name or "network": describe(cells, self._reason(rows, name)) for name, cells in columns.items()}
             summary[metric] = {**found["network"], "per_class": found}
         return summary | {"better": self._better(rows)}
 
@@ -129,6 +141,11 @@ class ImageScores:
             shares.values(), key=lambda entry: entry["mean"] if entry["mean"] is not None else 0.0, default=None
         )
         return {**(worst or describe([], "no baselines")), "per_class": shares}
+
+    def _reason(self, rows: list[Row], name: str) -> str:
+        """Why a score is not there: PSNR is, unless a baseline gives other channels than the reference has."""
+        known = [row.get(f"psnr_{name}" if name else "psnr") is not None for row in rows]
+        return "images too small" if any(known) else "other channels than the reference"
 
     def _names(self) -> list[str]:
         return ["", *self.baselines]

@@ -107,21 +107,19 @@ class Degradation:
 def coarse(channel: Tensor, factors: Sequence[int]) -> Tensor:
     """(*spatial) measured with voxels `factors` times as large, brought back to its own grid by cubic splines.
 
-    An axis that a factor does not divide is cut at its end for the mean, and its edge repeated.
+    An axis that a factor does not divide is mirrored at its end for the last of the large voxels.
     """
     values = channel.numpy()
     shape = values.shape
-    sizes = [max(size // factor, 1) for size, factor in zip(shape, factors, strict=True)]
+    sizes = [-(-size // factor) for size, factor in zip(shape, factors, strict=True)]
+    missing = [(0, size * factor - have) for size, factor, have in zip(sizes, factors, shape, strict=True)]
+    values = np.pad(values, missing, mode="symmetric")
     for axis, (size, factor) in enumerate(zip(sizes, factors, strict=True)):
         if factor > 1:
-            values = np.moveaxis(values, axis, 0)[: size * factor]
-            values = np.moveaxis(values.reshape(size, -1, *values.shape[1:]).mean(axis=1), 0, axis)
-    whole = [size * factor if factor > 1 else have for size, factor, have in zip(sizes, factors, shape, strict=True)]
-    scale = [wide / have for wide, have in zip(whole, values.shape, strict=True)]
-    fine = zoom(values, scale, order=3, mode="nearest", grid_mode=True)
-    missing = [(0, max(have - wide, 0)) for have, wide in zip(shape, fine.shape, strict=True)]
-    fine = np.pad(fine, missing, mode="edge")[tuple(map(slice, shape))]
-    return torch.from_numpy(np.ascontiguousarray(fine, dtype=np.float32))
+            values = np.moveaxis(values, axis, 0)
+            values = np.moveaxis(values.reshape(size, factor, *values.shape[1:]).mean(axis=1), 0, axis)
+    fine = zoom(values, tuple(float(factor) for factor in factors), order=3, mode="nearest", grid_mode=True)
+    return torch.from_numpy(np.ascontiguousarray(fine[tuple(map(slice, shape))], dtype=np.float32))
 
 
 def noisy(channel: Tensor, kind: str, std: float, rng: np.random.Generator) -> Tensor:

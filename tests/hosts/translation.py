@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 from layouts import dicom, nifti_folder
 
@@ -28,6 +29,12 @@ def small_data(experiment: str, root: Path, layouts: Any, request: Any) -> list[
             "dataset.patch_size=[8,16,16]",
             *SLAB,
         ]
+    if experiment == "translation/sct_mt_to_t1w":
+        (root / "mt").mkdir(parents=True)
+        for name in ("mt0", "mt1", "t1w"):
+            scan = np.random.default_rng(len(name)).normal(100, 20, (48, 24, 8)).astype(np.float32)
+            nib.save(nib.Nifti1Image(scan, np.eye(4)), root / "mt" / f"{name}.nii.gz")
+        return [f"dataset.root={root}", "dataset.patch_size=[8,16,4]", *SLAB]
     if experiment == "translation/dicom_t1_thick_slices":
         scan = np.random.default_rng(0).integers(0, 900, (16, 48, 16)).astype(np.uint16)
         return [f"dataset.root={dicom.write_series(root / 'dicoms', scan)}", "dataset.patch_size=[8,8,8]", *SLAB]

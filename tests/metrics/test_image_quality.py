@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from monai.metrics import PSNRMetric, SSIMMetric
+from torchmetrics.functional.image import structural_similarity_index_measure as ssim
 
 from medexp.errors import UserError
 from medexp.metrics.baselines import BASELINES, made
@@ -50,6 +52,31 @@ def test_images_too_small_for_a_window_have_no_value() -> None:
     image, reference = pair(1, 4, 64)
     assert structure(image, reference) is None
     assert scales(image, reference) is None
+
+
+def test_a_stack_of_few_slices_is_measured_slice_by_slice() -> None:
+    image, reference = pair(1, 40, 48, 4)
+    reference[..., 0] = reference[..., 0].clamp(-1, 1)  # the range is the volume's, not each slice's
+    assert scales(image, reference) is not None
+    kernel: Any = {"kernel_size": 11, "sigma": 1.5, "gaussian_kernel": False}
+    width = float(reference.max() - reference.min())
+    each = [ssim(image[None, ..., k], reference[None, ..., k], data_range=width, **kernel) for k in range(4)]
+    assert structure(image, reference) == pytest.approx(float(torch.stack(each).mean()), rel=1e-5)
+
+
+def test_a_baseline_of_other_channels_says_so() -> None:
+    reference = np.random.default_rng(0).normal(size=(1, 16, 16)).astype(np.float32)
+    scorer = ImageScores(["input"])
+    summary = scorer.summarize([scorer.case(reference, reference, {})])
+    assert summary["psnr"]["per_class"]["input"]["reason"] == "other channels than the reference"
+
+
+def test_the_bound_of_a_small_image_is_no_lookup_of_its_voxels() -> None:
+    rng = np.random.default_rng(0)
+    image, noise = rng.normal(size=(2, 20, 40, 3)), rng.normal(size=(1, 20, 40, 3))
+    found = made("intensity_map", image, noise)
+    assert found is not None
+    assert np.mean((found - noise) ** 2) > 0.85 * noise.var()  # nothing is to be known of noise
 
 
 def test_the_mean_over_ranks_is_that_over_images() -> None:

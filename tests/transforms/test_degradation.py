@@ -54,6 +54,14 @@ def test_a_constant_stays_what_it_is_and_a_smooth_image_nearly_so() -> None:
     assert (coarse(image, (2, 2)) - image).abs()[4:-4, 4:-4].max() < 0.012  # cubic splines end freely at the edge
 
 
+def test_the_end_of_an_axis_that_the_factor_does_not_divide_is_restored_like_the_rest() -> None:
+    image = smooth(33, 34)
+    error = (coarse(image, (4, 4)) - image).abs()
+    assert error[-1].mean() < 1.5 * error[0].mean()
+    assert error[:, -2:].mean() < 1.5 * error[:, :2].mean()
+    assert coarse(torch.rand(1, 3), (4, 2)).shape == (1, 3)
+
+
 def test_thick_slices_keep_what_lies_within_a_slice() -> None:
     image = torch.zeros(6, 6, 8)
     image[2, 3] = 1.0  # the same in every slice
