@@ -14,6 +14,7 @@ HINTS = (
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*GPU available but not used.*",
     r".*isinstance\(treespec, LeafSpec\).*",  # Lightning's own use of a torch name
+    r".*torch\.distributed\.nn\.functional\.all_gather is deprecated.*",  # Lightning's all_gather with gradients
     r".*scheduler is using 'interval': 'epoch'.*",  # curves are by epoch here, so that a resumed run can be longer
     r".*Trying to infer the `batch_size` from an ambiguous collection.*",
 )

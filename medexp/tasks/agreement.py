@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, Literal
 
 import torch
@@ -156,8 +156,7 @@ class Agreement(Task):
         return step.scores, step.target
 
     def on_validation_epoch_end(self) -> None:
-        pairs = torch.cat(self._pairs) if self._pairs else torch.zeros(0, 4, 1, device=self.device)
-        self._pairs = []
+        pairs = self._pairs_of_all_ranks()
         self._val_losses, self._val_cases = [torch.zeros((), device=self.device)], len(pairs)
         for part in pairs.tensor_split(max(-(-len(pairs) // TOGETHER), 1)):
             if len(part) > 1:  # one alone has nothing to be told from
@@ -167,6 +166,16 @@ class Agreement(Task):
         for name, value in self.probing.results().items():
             self.log(f"val/{name}", value, sync_dist=True)  # equal on all ranks
         super().on_validation_epoch_end()
+
+    def _pairs_of_all_ranks(self) -> Tensor:
+        """(N, 4, D): the validation cases that each rank has seen, in the order of one that sees them all; forgotten here."""
+        shares: list[list[Tensor]] = [[pair.cpu() for pair in torch.cat(self._pairs)] if self._pairs else []]
+        self._pairs = []
+        if self.trainer.world_size > 1:
+            own, shares = shares[0], [[]] * self.trainer.world_size
+            torch.distributed.all_gather_object(shares, own)
+        found = [pair for turn in zip_longest(*shares) for pair in turn if pair is not None]
+        return (torch.stack(found) if found else torch.zeros(0, 4, 1)).to(self.device)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self.probing.described(self.probing.features(batch["image"])).float()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from forks import warm
 
 from medexp.run.evaluate import evaluate
 from medexp.run.predict import predict
@@ -74,6 +75,36 @@ def test_a_resumed_run_and_one_with_workers_are_the_unbroken_one(words: list[str
     assert metrics[0] == metrics[1]
     for name, value in torch.load(half / "checkpoints/last.ckpt", weights_only=True)["state_dict"].items():
         assert torch.equal(value, torch.load(whole / "checkpoints/last.ckpt", weights_only=True)["state_dict"][name])
+
+
+@pytest.mark.parametrize("way", [["task=pretrain_contrastive", "loss=contrastive"], MOCO], ids=["contrastive", "moco"])
+def test_two_ranks_contrast_the_views_of_both(way: list[str], root: list[str], tmp_path: Path) -> None:
+    """Half the batch on each of two ranks learns what the whole batch on one does: each view is told from those of all ranks."""
+    net = ["model=dynunet", "model.kernel_size=[3,3,3]", "model.strides=[1,2,2]", "model.upsample_kernel_size=[2,2]"]
+    net += [
+        "model.filters=[4,4,8]",
+        "model.deep_supr_num=1",
+        "dataset.patch_size=[16,16]",
+        "task.projector=[8]",
+    ]  # no batch norm
+    few = ["trainer.max_epochs=1", "trainer.check_val_every_n_epoch=1", "figures=0", "dataset.split.limit_train=8"]
+    words = ["experiment=pretraining/phantom_presence_2d", *root, "dataset=phantom_2d", *net, *way, *few]
+    start([*words, "dataset.batch_size=8", f"run_dir={tmp_path / 'one'}"])
+    ranks = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "dataset.batch_size=4"]
+    done = warm("train", *words, *ranks, f"run_dir={tmp_path / 'two'}")
+    assert (done.returncode, done.stderr) == (0, "")
+    one, two = (
+        torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    )
+    learnt = [name for name in one if name.startswith(("net.", "projector."))]
+    assert learnt
+    losses = [pd.read_csv(tmp_path / name / "metrics.csv").groupby("epoch").first() for name in ("one", "two")]
+    for part in ("train/loss", "val/loss"):
+        assert losses[1][part][0] == pytest.approx(losses[0][part][0], rel=1e-3)
+        assert losses[0][part][0] > 0.1
+    for name in learnt:
+        torch.testing.assert_close(two[name], one[name], rtol=1e-3, atol=1e-5, msg=name)
 
 
 def test_a_classifier_begins_with_the_encoder(root: list[str], run: Path, tmp_path: Path) -> None:
