@@ -33,6 +33,7 @@ class Learning(nn.Module, ABC):
     networks: on the device, in checkpoints, and, where they take gradients, in the optimizer.
 
     unlabelled: whether batches need cases without a label; strong: in a strong view as well (medexp/data/unlabelled.py).
+    tells: names of what `objective` puts into `told` beside the loss, scalars that are logged as train/<name>.
     twin: whether a second network learns, of which the options that look into the first know nothing. averages: whether what
     predicts is an average of weights.
     """
@@ -42,6 +43,8 @@ class Learning(nn.Module, ABC):
     strong: ClassVar[bool] = False
     twin: ClassVar[bool] = False
     averages: ClassVar[bool] = False
+    tells: ClassVar[tuple[str, ...]] = ()
+    told: tuple[Tensor, ...] = ()  # of the last step; what is missing counts as 0
 
     def begin(self, net: nn.Module) -> None:
         """Told of the network of the task, when that is built."""

@@ -23,6 +23,7 @@ class CrossPseudo(Learning):
 
     kinds: ClassVar = ("mask", "index", "binary", "multilabel")
     twin: ClassVar = True
+    tells: ClassVar = ("unlabelled", "agreement")  # what the cross-entropies add; how much of it both call the same
 
     def __init__(self, other: nn.Module, target: str, weight: float = 1.0, ramp_up: int = 200) -> None:
         super().__init__()
@@ -33,9 +34,11 @@ class CrossPseudo(Learning):
         with through(task, self.other):
             supervised = supervised + task.step(batch).loss
         weight = self.ramp(task.global_step)
+        self.told = ()
         if not weight:
             return supervised
         one, two = (scores_of(task, net, batch[UNLABELLED]) for net in (task.net, self.other))
-        crossed = against(one, said(two, self.target).labels, self.target).mean()
-        crossed = crossed + against(two, said(one, self.target).labels, self.target).mean()
-        return supervised + weight * crossed
+        ours, theirs = said(one, self.target).labels, said(two, self.target).labels
+        added = weight * (against(one, theirs, self.target).mean() + against(two, ours, self.target).mean())
+        self.told = added.detach(), (ours == theirs).float().mean()
+        return supervised + added

@@ -27,6 +27,7 @@ class MeanTeacher(Learning):
     kinds: ClassVar = ("mask", "index", "binary", "multilabel")
     strong: ClassVar = True
     averages: ClassVar = True
+    tells: ClassVar = ("unlabelled",)  # what the difference to the teacher adds to the loss
     teacher: nn.Module
 
     def __init__(self, weight: float = 5.0, ramp_up: int = 400, decay: float = 0.9) -> None:
@@ -48,6 +49,7 @@ class MeanTeacher(Learning):
             )  # the weights that training begins with may have come after the network was built
         supervised: Tensor = task.step(batch).loss
         weight = self.ramp(task.global_step)
+        self.told = ()
         if not weight:
             return supervised
         bare = batch[UNLABELLED]
@@ -55,7 +57,9 @@ class MeanTeacher(Learning):
         student = task.probabilities(scores_of(task, task.net, bare, STRONG))
         with torch.no_grad():
             teacher = task.probabilities(scores_of(task, self.teacher, bare))
-        return supervised + weight * F.mse_loss(student, teacher)
+        added = weight * F.mse_loss(student, teacher)
+        self.told = (added.detach(),)
+        return supervised + added
 
     def stepped(self, task: Learner) -> None:
         self._follow(task.net, min(self.decay, 1 - 1 / (task.global_step + 1)))

@@ -24,6 +24,7 @@ class PseudoLabels(Learning):
 
     kinds: ClassVar = ("mask", "index", "binary", "multilabel")
     strong: ClassVar = True
+    tells: ClassVar = ("unlabelled", "confident")  # what the loss of the strong views adds; the share that has a label
 
     def __init__(self, target: str, weight: float = 1.0, ramp_up: int = 100, threshold: float = 0.95) -> None:
         super().__init__()
@@ -34,10 +35,14 @@ class PseudoLabels(Learning):
     def objective(self, task: Learner, batch: dict[str, Any]) -> Tensor:
         supervised: Tensor = task.step(batch).loss
         weight = self.ramp(task.global_step)
+        self.told = ()
         if not weight:
             return supervised
         bare = batch[UNLABELLED]
         with torch.no_grad():
             labels, confidence = said(scores_of(task, task.net, bare), self.target)
         losses = against(scores_of(task, task.net, bare, STRONG), labels, self.target)
-        return supervised + weight * (losses * (confidence >= self.threshold)).mean()
+        sure = confidence >= self.threshold
+        added = weight * (losses * sure).mean()
+        self.told = added.detach(), sure.float().mean()
+        return supervised + added

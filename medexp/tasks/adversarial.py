@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from medexp.optim.groups import parameter_groups
 from medexp.tasks.base import Batch, Step, Task
+from medexp.tasks.epoch import EpochSoFar
 
 PARTS = ("adversarial", "discriminator")  # logged as train/<part> beside train/loss
 GENERATOR, DISCRIMINATOR = 0, 1  # places of the optimizers
@@ -48,7 +49,7 @@ class Adversarial(Task):
         given = discriminator_optimizer
         self._second = given if callable(given) else partial(self.optimizer, **(given or {}))
         self.clipping: tuple[Any, Any] = (None, None)  # value and algorithm, as the Trainer was told
-        self._parts: list[Tensor] = []  # (2,) of each batch of the epoch
+        self.so_far = EpochSoFar(PARTS)
         self._norms: list[Tensor] = []  # of the gradients of the step, one an optimizer
 
     @abstractmethod
@@ -65,24 +66,23 @@ class Adversarial(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         step, made = self.made(batch)
-        self._losses.append(loss := step.loss.detach().float().clone())
-        self._parts.append(parts := torch.zeros(len(PARTS), device=self.device))
+        row = self.so_far.add(step.loss)  # the loss, the adversarial part of it, the discriminator's
         self._norms.clear()
         for turn in range(self.critic_steps):
-            parts[1] = self._learn(DISCRIMINATOR, partial(self.discriminator_loss, batch, made, turn))
+            row[2] = self._learn(DISCRIMINATOR, partial(self.discriminator_loss, batch, made, turn))
         penalty = self.l1 * self._l1_norm() if self.l1 else 0.0
 
         def descended() -> Tensor:
             adversarial = self.adversarial_loss(batch, made)
-            parts[0] = adversarial.detach()
+            row[1] = adversarial.detach()
             return step.loss + adversarial + penalty
 
         total = self._learn(GENERATOR, descended)
-        loss += parts[0]
+        row[0] += row[1]
         self.gradient_norm = torch.stack(self._norms).norm() if self._norms else None
         if self.trainer.fit_loop.epoch_loop._num_ready_batches_reached():
             self._step_schedules(plateau=False)
-        return total + parts[1]
+        return total + row[2]
 
     def _learn(self, place: int, loss: Callable[[], Tensor]) -> Tensor:
         """A step of one optimizer, the parameters of the other held; returns the loss, detached."""
@@ -116,10 +116,6 @@ class Adversarial(Task):
             self._norms.append(self.gradient_norm)
 
     def on_train_epoch_end(self) -> None:
-        parts = torch.stack(self._parts) if self._parts else torch.full((1, len(PARTS)), torch.nan, device=self.device)
-        self._parts.clear()
-        for name, value in zip(PARTS, self.trainer.strategy.reduce(parts.mean(dim=0), reduce_op="mean"), strict=True):
-            self.log(f"train/{name}", value, sync_dist=True)  # equal on all ranks
         super().on_train_epoch_end()
         self._step_schedules(plateau=True)
 
@@ -132,20 +128,6 @@ class Adversarial(Task):
                 entry.scheduler.step()
             elif self.monitor in self.trainer.callback_metrics:
                 entry.scheduler.step(self.trainer.callback_metrics[self.monitor])
-
-    def leave_out(self, batches: int) -> Tensor:
-        self._parts = self._parts[:-batches]
-        return super().leave_out(batches)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        if self._parts:
-            checkpoint["epoch_so_far"]["parts"] = self.of_ranks(torch.stack(self._parts))  # (ranks, batches, 2)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        if so_far := checkpoint.get("epoch_so_far"):
-            self._parts = list(so_far["parts"][self.trainer.global_rank].to(self.device))
 
     def configure_optimizers(self) -> Any:
         optimizers, entries = super().configure_optimizers()

@@ -20,6 +20,7 @@ from medexp.optim.layers import groups_by_layer
 from medexp.optim.schedule import follow
 from medexp.seeding import derive
 from medexp.tasks.draws import reseed
+from medexp.tasks.epoch import EpochSoFar
 
 Batch = dict[str, Any]
 
@@ -76,10 +77,9 @@ class Task(pl.LightningModule, ABC):
         if learning is not None:
             learning.begin(net)
         self._named = tuple(inspect.signature(net.forward).parameters)[1:]
-        self._losses: list[Tensor] = []
+        self.so_far = EpochSoFar(() if learning is None else learning.tells)
         self._val_losses: list[Tensor] = []  # of each batch of a validation, times its cases
         self._val_cases = 0
-        self._rate = 0.0
         self.gradient_norm: Tensor | None = None  # of the last step, over all parameters, before clipping
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -123,20 +123,22 @@ class Task(pl.LightningModule, ABC):
         # Dropout and its like draw from f(seed, step, rank): a resumed run draws what the unbroken one would have.
         parts = [batch_idx] if self.trainer.accumulate_grad_batches > 1 else []  # batches of one step draw anew
         reseed(derive(self.seed, "step", self.global_step, self.global_rank, *parts), self.device)
-        self._rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.so_far.rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.step(batch).loss if self.learning is None else self.learning.objective(self, batch)
-        self._losses.append(loss.detach())
+        self.so_far.add(loss, *(() if self.learning is None else self.learning.told))
         return loss + self.l1 * self._l1_norm() if self.l1 else loss
 
     def on_train_epoch_end(self) -> None:
         # Of all ranks: where the loss is not finite on one, all stop, and none waits for another.
-        losses = torch.stack(self._losses).float() if self._losses else torch.tensor([torch.nan], device=self.device)
-        mean = self.trainer.strategy.reduce(losses.mean(), reduce_op="mean")
-        self._losses.clear()
-        self.log("train/loss", mean, sync_dist=True)
-        self.log("lr", self._rate, sync_dist=True)  # what the epoch was trained with: the schedule has stepped since
+        found = self.trainer.strategy.reduce(self.so_far.means(self.device), reduce_op="mean")
+        mean = found[0]
+        for name, value in zip(("loss", *self.so_far.names), found, strict=True):
+            self.log(f"train/{name}", value, sync_dist=True)
+        self.log(
+            "lr", self.so_far.rate, sync_dist=True
+        )  # what the epoch was trained with: the schedule has stepped since
         if not torch.isfinite(mean):
             raise FloatingPointError(
                 f"the training loss became {mean.item()} in epoch {self.current_epoch}; "
@@ -145,8 +147,7 @@ class Task(pl.LightningModule, ABC):
 
     def leave_out(self, batches: int) -> Tensor:
         """Takes the last batches, which were not learnt from, out of train/loss; returns the mean of their losses."""
-        taken, self._losses = self._losses[-batches:], self._losses[:-batches]
-        return torch.stack(taken).float().mean()
+        return self.so_far.leave_out(batches)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: Any = None, gradient_clip_algorithm: Any = None
@@ -200,8 +201,8 @@ class Task(pl.LightningModule, ABC):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The losses of an epoch that is under way, (ranks, batches), so that its train/loss will be of all of it."""
-        if self._losses:
-            checkpoint["epoch_so_far"] = {"losses": self.of_ranks(torch.stack(self._losses)), "rate": self._rate}
+        if saved := self.so_far.saved(self.of_ranks):
+            checkpoint["epoch_so_far"] = saved
 
     def of_ranks(self, own: Tensor) -> Tensor:
         """What each rank has, (ranks, *own): all of one shape."""
@@ -214,7 +215,7 @@ class Task(pl.LightningModule, ABC):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """A run resumed with another trainer.max_epochs follows the schedule of that length."""
         if so_far := checkpoint.get("epoch_so_far"):
-            self._losses, self._rate = list(so_far["losses"][self.trainer.global_rank].to(self.device)), so_far["rate"]
+            self.so_far.restore(so_far, self.trainer.global_rank, self.device)
         stand_ins = self.new_optimizers()
         follow(checkpoint, stand_ins, self._schedules(stand_ins))
 

@@ -354,7 +354,7 @@ def poisoned(step: int, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     def changed(task: Task, batch: Any, batch_idx: int) -> Any:
         loss = original(task, batch, batch_idx)
         if task.global_step == step and part == "loss":
-            task._losses[-1] = task._losses[-1] * torch.nan
+            task.so_far.rows[-1] = task.so_far.rows[-1] * torch.nan
             return loss * torch.nan
         if task.global_step == step:
             loss.register_hook(lambda gradient: gradient * torch.inf)

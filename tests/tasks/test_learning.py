@@ -192,6 +192,25 @@ def test_at_weight_nothing_it_learns_as_the_task_does_alone(make: Make, way: str
     assert all(torch.equal(a, b) for a, b in zip(one.net.parameters(), alone.net.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("way", ["mean_teacher", "pseudo_labels", "cross_pseudo"])
+def test_what_unlabelled_cases_add_is_told_beside_the_loss(make: Make, way: str) -> None:
+    """Means of the epoch, from the first step on, in which the weight is small."""
+    task = built(make, "index", WAYS[way])
+    trainer, _ = train(task, items_of("index"))
+    added = trainer.callback_metrics["train/unlabelled"]
+    assert 0 < added < trainer.callback_metrics["train/loss"]
+    shares = {"pseudo_labels": "train/confident", "cross_pseudo": "train/agreement"}
+    if way in shares:
+        assert 0 <= trainer.callback_metrics[shares[way]] <= 1
+
+
+@pytest.mark.parametrize(("threshold", "share"), [(0.0, 1.0), (0.9999, 0.0)])
+def test_the_share_of_images_that_have_a_pseudo_label_is_told(make: Make, threshold: float, share: float) -> None:
+    task = built(make, "index", lambda net, target: PseudoLabels(target, ramp_up=0, threshold=threshold))
+    trainer, _ = train(task, items_of("index"))
+    assert trainer.callback_metrics["train/confident"] == share
+
+
 def test_the_weight_rises_as_the_paper_has_it() -> None:
     ramp = Ramp(3.0, 10)
     assert [ramp(step) for step in (0, 5, 10, 99)] == pytest.approx([3 * 0.006738, 3 * 0.286505, 3, 3], rel=1e-4)
