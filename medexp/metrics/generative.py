@@ -13,6 +13,7 @@ from medexp.errors import UserError
 from medexp.metrics.table import describe
 
 NEIGHBOURS, COPY = 50, 0.5  # of the rule for copies (Carlini et al. 2023)
+SINGLE = "a single training image"  # why a score is not there
 AT_ONCE = 256  # training images whose distances are taken together
 
 
@@ -42,7 +43,7 @@ def kernel_distance(one: Tensor, other: Tensor) -> float:
 @dataclass(frozen=True)
 class Neighbours:
     """Of N images, among training images. nearest: index (N,) and distance (N,) of the nearest, root mean squared over
-    voxels. ratio: its distance as a share of the mean distance of the NEIGHBOURS nearest."""
+    voxels. ratio: its distance as a share of the mean distance of the NEIGHBOURS nearest; NaN of a single training image."""
 
     nearest: Tensor
     distance: Tensor
@@ -50,19 +51,21 @@ class Neighbours:
 
     @property
     def copy(self) -> Tensor:
-        """(N,) bool: suspected copies, less than half as far from one training image as from its neighbours together
-        (Carlini et al. 2023, arXiv:2301.13188, for pixels). A mirrored or turned copy is not found."""
-        return self.ratio < COPY
+        """(N,) 1: suspected copies, less than half as far from one training image as from its neighbours together
+        (Carlini et al. 2023, arXiv:2301.13188, for pixels); else 0, and NaN where there is no ratio. A mirrored or turned
+        copy is not found."""
+        return torch.where(self.ratio.isnan(), self.ratio, (self.ratio < COPY).to(self.ratio))
 
 
 def neighbours(images: Tensor, training: Tensor) -> Neighbours:
-    """images (N, C, *spatial) among training (M, C, *spatial), M of 2 or more."""
+    """images (N, C, *spatial) among training (M, C, *spatial)."""
     flat = images.flatten(1).float()
     parts = [torch.cdist(flat, part.flatten(1).float()) for part in training.split(AT_ONCE)]
     distances = torch.cat(parts, dim=1) / flat.shape[1] ** 0.5
     nearest, places = distances.topk(min(NEIGHBOURS, len(training)), dim=1, largest=False)
     mean = nearest.mean(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-    return Neighbours(places[:, 0], nearest[:, 0], nearest[:, 0] / mean)
+    ratio = nearest[:, 0] / mean if len(training) > 1 else torch.full_like(mean, torch.nan)
+    return Neighbours(places[:, 0], nearest[:, 0], ratio)
 
 
 class GenerationScores:
@@ -81,16 +84,19 @@ class GenerationScores:
     def summarize(self, found: dict[str, Neighbours], features: dict[str, Tensor]) -> dict[str, Any]:
         """{metric: {mean, ..., per_class: {samples, held_out}}}. found: of "samples" and of "held_out", if any; features:
         of these and "training". `fid` and `mmd` are to training images, as many on either side for samples and held-out
-        images: both depend on the number."""
+        images: both depend on the number. What needs two training images is absent where there is one."""
         summary = dict(self._distributions(features))
         for name in ("distance", "ratio", "copy"):
             cells = {part: getattr(one, name).double().tolist() for part, one in found.items()}
-            parts = {part: describe(values, "no images") for part, values in cells.items()}
+            parts = {part: describe(values, SINGLE) for part, values in cells.items()}
             summary[name] = {**parts["samples"], "per_class": parts}
         return summary
 
     def _distributions(self, features: dict[str, Tensor]) -> dict[str, Any]:
         parts = [part for part in ("samples", "held_out") if len(features.get(part, ())) > 1]
+        if len(features["training"]) < 2:
+            absent = {part: describe([None], SINGLE) for part in parts}
+            return {name: {**absent["samples"], "per_class": absent} for name in ("fid", "mmd")}
         count = min(len(features[part]) for part in [*parts, "training"])
         training = spread(features["training"], count)
         made: dict[str, Any] = {}

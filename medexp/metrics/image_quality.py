@@ -51,7 +51,8 @@ def scales(image: Tensor, reference: Tensor) -> float | None:
     the mean over these. None below two."""
     images, references = _stack(image), _stack(reference)
     shortest, size = min(references.shape[2:]), 7
-    count = next((n for n in range(len(SCALES), 1, -1) if shortest // (n - 1) ** 2 >= size), 0)  # as torchmetrics asks
+    room = (n for n in range(len(SCALES), 1, -1) if shortest // (n - 1) ** 2 >= size)  # as torchmetrics asks
+    count = next((n for n in room if shortest // 2 ** (n - 1) > size // 2), 0)  # the last scale is mirrored at its ends
     if count < 2:
         return None
     betas = tuple(weight / sum(SCALES[:count]) for weight in SCALES[:count])

@@ -23,7 +23,7 @@ class Latents(nn.Module):
         super().__init__()
         self.net = net.requires_grad_(False)
         if weights is not None and Path(weights).is_file():
-            state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+            state = _state(weights)
             own = {key.removeprefix("net."): value for key, value in state.items() if key.startswith("net.")}
             try:
                 net.load_state_dict(own)
@@ -43,3 +43,15 @@ class Latents(nn.Module):
         decoder: Any = self.net.decode
         image: Tensor = decoder(latent)
         return image.float()
+
+
+def _state(weights: str) -> dict[str, Tensor]:
+    try:
+        state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
+    except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
+        said = (str(error) or type(error).__name__).splitlines()[0]
+        hint = "give a run whose checkpoint is whole, or train it again"
+        raise UserError(
+            f"task.autoencoder: {weights} holds no weights that can be read safely: {said}; {hint}"
+        ) from None
+    return state

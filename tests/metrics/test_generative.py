@@ -84,6 +84,18 @@ def test_the_summary_puts_samples_beside_held_out_images() -> None:
     assert summary["fid"]["mean"] < summary["fid"]["per_class"]["held_out"]["mean"]
 
 
+def test_what_needs_two_training_images_is_absent_with_the_reason_where_there_is_one() -> None:
+    training = images(1, 0)
+    parts = {"samples": images(3, 1), "held_out": images(2, 2), "training": training}
+    found = {name: neighbours(parts[name], training) for name in ("samples", "held_out")}
+    summary = GenerationScores(count=3).summarize(found, {name: part.flatten(1) for name, part in parts.items()})
+    for name in ("fid", "mmd", "ratio", "copy"):
+        for entry in (summary[name], *summary[name]["per_class"].values()):
+            assert entry["mean"] is None
+            assert entry["reason"] == "a single training image"
+    assert summary["distance"]["mean"] > 0
+
+
 def test_one_sample_is_no_distribution() -> None:
     with pytest.raises(UserError, match=r"metrics\.test\.count: 1: 2 samples or more"):
         GenerationScores(count=1)

@@ -54,6 +54,17 @@ def test_images_too_small_for_a_window_have_no_value() -> None:
     assert scales(image, reference) is None
 
 
+@pytest.mark.parametrize("axes", [2, 3])
+@pytest.mark.parametrize("side", range(1, 41))
+def test_an_image_of_any_size_is_measured_or_has_no_value(side: int, axes: int) -> None:
+    for shape in ((side,) * axes, (side, *[40] * (axes - 1))):
+        image, reference = pair(1, *shape)
+        for value in (structure(image, reference), scales(image, reference)):
+            assert value is None or -1 <= value <= 1
+        if side > 7:
+            assert scales(image, reference) is not None
+
+
 def test_a_stack_of_few_slices_is_measured_slice_by_slice() -> None:
     image, reference = pair(1, 40, 48, 4)
     reference[..., 0] = reference[..., 0].clamp(-1, 1)  # the range is the volume's, not each slice's

@@ -41,6 +41,20 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
         Latents(net((4, 4, 4)), str(tmp_path / "a.ckpt"))
 
 
+@pytest.mark.parametrize("left", [0, 1000])
+def test_a_damaged_checkpoint_is_named(left: int, tmp_path: Path) -> None:
+    saved(tmp_path / "a.ckpt")
+    (tmp_path / "a.ckpt").write_bytes((tmp_path / "a.ckpt").read_bytes()[:left])
+    with pytest.raises(UserError, match=r"task\.autoencoder: .*a\.ckpt holds no weights that can be read safely: "):
+        Latents(net(), str(tmp_path / "a.ckpt"))
+
+
+def test_a_checkpoint_of_something_else_is_named(tmp_path: Path) -> None:
+    torch.save([1], tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=r"task\.autoencoder: .*a\.ckpt holds no weights"):
+        Latents(net(), str(tmp_path / "a.ckpt"))
+
+
 def test_weights_that_are_gone_come_from_elsewhere(tmp_path: Path) -> None:
     one, other = (Latents(net(), str(tmp_path / "gone.ckpt")) for _ in range(2))
     other.load_state_dict(one.state_dict())

@@ -104,6 +104,18 @@ def test_samples_are_those_of_the_average_and_each_of_its_seed(by_class: list[st
         assert len({(manifest.parent / name).read_bytes() for manifest in manifests}) == 1
 
 
+def test_a_single_training_image_leaves_a_table_without_what_needs_two(words: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    start([*words, "dataset.limit=1", "trainer.max_epochs=1", f"run_dir={run}"])
+    metrics = json.loads((run / "summary.json").read_text())["metrics"]
+    assert {name: metrics[name].get("reason") for name in metrics} == {
+        **dict.fromkeys(["fid", "mmd", "ratio", "copy"], "a single training image"), "distance": None
+    }  # fmt: skip
+    table = pd.read_csv(run / "per_case.csv")
+    assert table["nearest"].nunique() == 1
+    assert table[["ratio", "copy"]].isna().all(axis=None)
+
+
 def test_solid_images_are_generated_as_well(phantom: Path, tmp_path: Path) -> None:
     root = ["dataset=phantom", f"dataset.root={phantom}", "dataset.source.patients=10", "dataset.spacing=null"]
     size = ["dataset.image_size=[16,16,16]", "dataset.patch_size=null", "trainer.max_epochs=1"]

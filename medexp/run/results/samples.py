@@ -14,6 +14,7 @@ from medexp.data.progress import track
 from medexp.data.records import Record
 from medexp.errors import Faults, UserError
 from medexp.metrics.generative import GenerationScores, Neighbours, neighbours, spread
+from medexp.metrics.table import number
 from medexp.models.random_features import RandomFeatures
 from medexp.run.classifier_features import ClassifierFeatures
 from medexp.run.figures import middle, save
@@ -93,8 +94,8 @@ class Samples(Results):
         return {
             "nearest": known[int(found.nearest[index])].case_id,
             "distance": float(found.distance[index]),
-            "ratio": float(found.ratio[index]),
-            "copy": int(found.copy[index]),
+            "ratio": number(found.ratio[index]),
+            "copy": None if (copy := number(found.copy[index])) is None else int(copy),
         }
 
     def summary(self, rows: Sequence[dict[str, Any]], scorer: GenerationScores) -> dict[str, Any]:
