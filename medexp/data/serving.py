@@ -49,12 +49,12 @@ class Serving(TrainingSplit):
 
     def paired(self, item: Item, labelled: bool = True) -> Item:
         """A whole case with the image that is to be restored from a degraded one; unlabelled, the image is what it is, less
-        the channels that are not given."""
+        the channels that are not given, and of super-resolution on the finer grid that is to be filled."""
         if self.degradation is None:
             return item
         if not labelled:
-            given: Callable[[Item], Item] | None = getattr(self.degradation, "given", None)
-            return item if given is None else given(item)
+            given: Callable[..., Item] | None = getattr(self.degradation, "given", None)
+            return item if given is None else given(item, coarse=self.preparation.as_scanned)
         return self.degradation(item, derive(self.seed, "degradation", item["case_id"]))
 
     def train_dataloader(self) -> DataLoader[Item]:

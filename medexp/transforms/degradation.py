@@ -72,9 +72,13 @@ class Degradation:
         reference = self.chosen(image, self.outputs, "outputs")
         return {**item, "image": self.worse(self.chosen(image, self.inputs, "inputs"), seed), REFERENCE: reference}
 
-    def given(self, item: Mapping[str, Any]) -> dict[str, Any]:
-        """A copy of an item that is to be restored as it is: of its image the channels that the network sees."""
-        return {**item, "image": self.chosen(item["image"], self.inputs)}
+    def given(self, item: Mapping[str, Any], coarse: bool = False) -> dict[str, Any]:
+        """A copy of an item that is to be restored as it is: of its image the channels that the network sees. coarse: its
+        voxels are those of the scanner, `factor` times as large as what the network gives; it comes on that finer grid."""
+        image = self.chosen(item["image"], self.inputs).float()
+        if coarse and self.factor is not None:
+            image = torch.stack([finer(channel, self._factors(channel)) for channel in image])
+        return {**item, "image": image}
 
     def chosen(self, image: Tensor, channels: Sequence[int] | None, key: str = "inputs") -> Tensor:
         """These channels of an image."""
@@ -118,8 +122,14 @@ def coarse(channel: Tensor, factors: Sequence[int]) -> Tensor:
         if factor > 1:
             values = np.moveaxis(values, axis, 0)
             values = np.moveaxis(values.reshape(size, factor, *values.shape[1:]).mean(axis=1), 0, axis)
-    fine = zoom(values, tuple(float(factor) for factor in factors), order=3, mode="nearest", grid_mode=True)
-    return torch.from_numpy(np.ascontiguousarray(fine[tuple(map(slice, shape))], dtype=np.float32))
+    return finer(torch.from_numpy(values), factors)[tuple(map(slice, shape))].contiguous()
+
+
+def finer(channel: Tensor, factors: Sequence[int]) -> Tensor:
+    """(*spatial) on a grid of `factors` times as many voxels over the same extent, by cubic splines."""
+    scale = tuple(float(factor) for factor in factors)
+    fine = zoom(channel.numpy(), scale, order=3, mode="nearest", grid_mode=True)
+    return torch.from_numpy(np.ascontiguousarray(fine, dtype=np.float32))
 
 
 def noisy(channel: Tensor, kind: str, std: float, rng: np.random.Generator) -> Tensor:

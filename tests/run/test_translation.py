@@ -20,6 +20,7 @@ from medexp.data.records import Record
 from medexp.run.evaluate import evaluate
 from medexp.run.export import export
 from medexp.run.predict import predict
+from medexp.run.results.images import refined
 from medexp.run.train import start
 from medexp.transforms.normalize import ZScore
 
@@ -63,6 +64,34 @@ def test_a_prediction_lies_where_the_image_does_in_its_units(run: Path, phantom_
     one, two = np.asarray(source.dataobj, np.float64).ravel(), np.asarray(found.dataobj, np.float64).ravel()
     assert np.corrcoef(one, two)[0, 1] > 0.9
     assert abs(two.mean() - one.mean()) < one.std()  # of a network that has learnt for two epochs
+
+
+@pytest.mark.parametrize("spacing", ["null", "[1.5,1.5,1.5]"])
+def test_a_coarse_scan_is_restored_on_a_finer_grid_in_its_units(spacing: str, phantom: Path, tmp_path: Path) -> None:
+    data = [f"dataset.root={phantom}", "dataset.source.patients=10", f"dataset.spacing={spacing}", "figures=0"]
+    net = ["model.channels=[4,8]", "model.strides=[2]", "trainer.max_epochs=1", "dataset.patch_size=[16,16,16]"]
+    words = ["experiment=translation/phantom_denoising", "degradation=super_resolution_2", *data, *net]
+    run = Path(start([*words, "metrics.test.baselines=[input]", f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    image: Any = nib.as_closest_canonical(nib.load(next(iter(sorted((phantom / "imagesTr").iterdir())))))  # type: ignore[no-untyped-call,attr-defined]
+    fine = np.asarray(image.dataobj, np.float32)
+    sides = [side // 2 for side in fine.shape]
+    coarse = (
+        fine[tuple(slice(0, 2 * side) for side in sides)].reshape(sides[0], 2, sides[1], 2, sides[2], 2).mean((1, 3, 5))
+    )
+    affine = refined(image.affine, (1, 1, 1)) @ np.diag([2.0, 2.0, 2.0, 1.0])
+    affine[:3, 3] += image.affine[:3, :3] @ np.full(3, 0.5)  # the middle of a large voxel
+    nib.save(nib.Nifti1Image(coarse, affine), tmp_path / "coarse.nii.gz")
+    predict(run, tmp_path / "coarse.nii.gz", tmp_path / "out.nii.gz")
+    found: Any = nib.load(tmp_path / "out.nii.gz")
+    values = np.asarray(found.dataobj)
+    assert abs(values.mean() - coarse.mean()) < 0.3 * coarse.std()  # of a network that has hardly learnt
+    assert 0.5 < values.std() / coarse.std() < 1.5
+    if spacing == "null":  # each voxel becomes eight over the same extent
+        assert found.shape == tuple(2 * side for side in sides)
+        np.testing.assert_allclose(found.affine, image.affine, atol=1e-4)
+        assert np.corrcoef(values.ravel(), fine[tuple(slice(0, side) for side in values.shape)].ravel())[0, 1] > 0.9
+    else:
+        np.testing.assert_allclose(nib.affines.voxel_sizes(found.affine), 1.5)
 
 
 @pytest.mark.parametrize("orientation", ["RAS", "LPS"])

@@ -23,6 +23,7 @@ from medexp.data.preparation.label_values import (
     with_ignored,
 )
 from medexp.data.preparation.source_grid import Box, Grid, Parts, Way, nonzero_box
+from medexp.data.preparation.units import Line
 from medexp.data.preparation.windows import check_windows, windowed
 from medexp.data.records import Record
 from medexp.errors import UserError
@@ -175,6 +176,11 @@ class Preparation:
         unknown = label is not None and label.ignored
         return Prepared(plain.contiguous(), mask, way.affine, source, way.box, missing, unknown)
 
+    @property
+    def as_scanned(self) -> bool:
+        """Whether cases keep the voxels of their scanner."""
+        return self.spacing is None and self.image_size is None
+
     def _way(self, source: Grid, box: Box | None = None) -> Way:
         orientation = self.orientation if self.spatial_dims == 3 else None
         return Way(source, orientation, box, self.spacing, self.image_size, self.resize)
@@ -229,16 +235,15 @@ class Preparation:
         inside = way.image_back(np.ones((1, *prepared.image.shape[1:]), np.float32))[0] > 0
         for channel, values in enumerate(made):
             like = min(channel, len(source) - 1)
-            values[inside] = _line(known[like][inside], np.asarray(source[like], np.float32)[inside], values[inside])
+            values[inside] = Line.between(known[like][inside], source[like][inside]).along(values[inside])
         return made
 
-
-def _line(known: Array, source: Array, values: Array) -> Array:
-    """`values` along the line that leads best from `known` to `source`."""
-    spread = float(known.std(dtype=np.float64))
-    slope = (
-        float(np.mean((known - known.mean()) * (source - source.mean()), dtype=np.float64)) / spread**2
-        if spread
-        else 0.0
-    )
-    return np.asarray((values - known.mean(dtype=np.float64)) * slope + source.mean(dtype=np.float64), np.float32)
+    def image_in_units(self, image: Tensor, prepared: Prepared, record: Record) -> Array:
+        """(C, *spatial) on the prepared grid or a finer one, in the units of the source: see image_on_source. Raises
+        UserError."""
+        way = self._way(prepared.source, prepared.box)
+        known, source = way.image_back(prepared.image.numpy()), self.read(record, with_label=False)[0].array
+        inside = way.image_back(np.ones((1, *prepared.image.shape[1:]), np.float32))[0] > 0
+        likes = [min(channel, len(source) - 1) for channel in range(len(image))]
+        lines = [Line.between(known[like][inside], source[like][inside]) for like in likes]
+        return np.stack([line.along(values) for line, values in zip(lines, image.numpy(), strict=True)])

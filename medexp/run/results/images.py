@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 class Images(Files):
     """Restored or translated images."""
 
+    said = False
+
     def begin(self, records: Sequence[Record], figures: Path) -> int:
         self.chosen = Chosen(self.cfg["figures"], len(records))
         return super().begin(records, figures)
@@ -55,26 +57,56 @@ class Images(Files):
         """Every case is drawn by itself."""
 
     def write(self, task: Task, records: Sequence[Record], paths: dict[str, Path]) -> None:
-        preparation = self.data.preparation
         other = (self.cfg.get("degradation") or {}).get("outputs") is not None
         if other:
             log.info("images of a modality that was not given: in standard deviations, as the network was trained")
-        finer = preparation.spacing is not None or preparation.image_size is not None
 
         def receive(outcome: Outcome) -> None:
-            assert outcome.scores is not None
-            record, prepared = outcome.record, outcome.prepared
-            path, like = paths[record.case_id], record.files[0]
-            if finer:  # on the grid that the network works on: the source's would throw away what it restores
-                values, affine = outcome.scores.numpy(), prepared.affine
-            else:
-                back = preparation.values_on_source(outcome.scores.numpy(), prepared) if other else None
-                values = preparation.image_on_source(outcome.scores, prepared, record) if back is None else back
-                affine = prepared.source.affine
-            save_image(as_file(values, path, stretched=other), like, path, affine)
+            record = outcome.record
+            path = paths[record.case_id]
+            values, affine = self._placed(outcome, other)
+            save_image(as_file(values, path, stretched=other), record.files[0], path, affine)
             log.info("%s", path)
 
         infer(self.cfg, task, self.data, records, receive, labelled=False)
+
+    def _placed(self, outcome: Outcome, other: bool) -> tuple[Array, Array]:
+        """What the network made, and its affine: on the source's grid, or, where that would throw away what is restored, on
+        the finer one that the network works on. In the units of the source, but for another modality."""
+        assert outcome.scores is not None
+        preparation, prepared = self.data.preparation, outcome.prepared
+        factors = self._factors(outcome)
+        if preparation.as_scanned and max(factors, default=1) == 1:
+            if other:
+                return preparation.values_on_source(outcome.scores.numpy(), prepared), prepared.source.affine
+            return preparation.image_on_source(outcome.scores, prepared, outcome.record), prepared.source.affine
+        values = outcome.scores.numpy()
+        if not other:
+            values = preparation.image_in_units(outcome.scores, prepared, outcome.record)
+        return values, refined(prepared.affine, factors)
+
+    def _factors(self, outcome: Outcome) -> list[int]:
+        """How many voxels along each axis one of the case has become; said of the first that becomes several."""
+        assert outcome.scores is not None
+        sizes = zip(outcome.scores.shape[1:], outcome.prepared.image.shape[1:], strict=True)
+        factors = [fine // coarse for fine, coarse in sizes]
+        if max(factors) > 1 and not self.said:
+            self.said = True
+            words = "x".join(map(str, factors))
+            log.info(
+                "each voxel becomes %s (degradation.factor): scans are taken to be as coarse as they were learnt from",
+                words,
+            )
+        return factors
+
+
+def refined(affine: Array, factors: Sequence[int]) -> Array:
+    """The affine of a grid whose voxels are parts of others over the same extent: `factors` along each axis."""
+    scale = np.ones(4)
+    scale[: len(factors)] = factors
+    made = np.asarray(affine, np.float64) @ np.diag(1 / scale)
+    made[:3, 3] = (affine @ np.append(0.5 / scale[:3] - 0.5, 1.0))[:3]  # the middle of the first voxel
+    return made
 
 
 def as_file(values: Array, path: Path, stretched: bool = False) -> Array:
