@@ -14,6 +14,7 @@ from medexp.metrics.table import describe
 
 NEIGHBOURS, COPY = 50, 0.5  # of the rule for copies (Carlini et al. 2023)
 SINGLE = "a single training image"  # why a score is not there
+MOST = 1_000_000  # samples that are drawn at once
 AT_ONCE = 256  # training images whose distances are taken together
 
 
@@ -79,6 +80,8 @@ class GenerationScores:
     def __init__(self, count: int = 64, features: str | None = None, seed: int = 0) -> None:
         if count < 2:
             raise UserError(f"metrics.test.count: {count}: 2 samples or more are needed to compare distributions")
+        if count > MOST:
+            raise UserError(f"metrics.test.count: {count}: more than {MOST} samples; for FID 10000 to 50000 are usual")
         self.count, self.features, self.seed = count, features, seed
 
     def summarize(self, found: dict[str, Neighbours], features: dict[str, Tensor]) -> dict[str, Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 from medexp import build
 from medexp.data.module import DataModule
 from medexp.errors import UserError, nearest
+from medexp.metrics.generative import MOST
 from medexp.run import folder
 from medexp.run.sample_files import suffix_of, units, write_image
 from medexp.run.sampling import draw
@@ -32,11 +35,12 @@ def generate(
     seed) and generate.json; returns the manifest.
 
     Of a run with classes samples are of each class in turn, or of one. A folder in which this was interrupted, or with
-    fewer samples, is gone on with: sample i is a function of (weights, seed, i). Raises UserError.
+    fewer samples, is gone on with: sample i is a function of (weights, seed, i), and an empty file is made again. Raises
+    UserError.
     """
     cfg = folder.load(run)
-    if count < 1:
-        raise UserError(f"--count: {count}; give a number of samples from 1")
+    if not 1 <= count <= MOST:
+        raise UserError(f"--count: {count}; give a number of samples from 1 to {MOST} (others by --seed)")
     data, path = build.datamodule(cfg), folder.weights(run, checkpoint)
     task: Any = build.task(cfg)
     if not hasattr(task, "generate"):
@@ -64,22 +68,47 @@ def _write(
     if not (output / ABOUT).is_file():
         folder.write_json(output / ABOUT, about)
     names = [f"sample_{index:05d}{end}" for index in range(about["count"])]
+    listed, there = _listed(output / MANIFEST), _there(output, names)
 
     def deliver(first: int, images: Tensor) -> None:
         for place, image in enumerate(images):
             write_image(image, output / names[first + place], unit, spacing)
 
     def wanted(chunk: range) -> bool:
-        return not all((output / names[index]).is_file() for index in chunk)
+        return not all(names[index] in there for index in chunk)
 
     draw(cfg, task, about["count"], about["seed"], labels, deliver, wanted)
     classes = [""] * len(names) if labels is None else [data.classes[label] for label in labels]
     rows = [(name.partition(".")[0], name, one, about["seed"]) for name, one in zip(names, classes, strict=True)]
-    kept = output / MANIFEST
-    if not kept.is_file() or len(pd.read_csv(kept)) <= len(rows):  # fewer are asked for: those there stay listed
-        folder.write(kept, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
+    if listed <= len(rows):  # fewer are asked for: those there stay listed
+        folder.write(output / MANIFEST, pd.DataFrame(rows, columns=COLUMNS).to_csv(index=False))
         folder.write_json(output / ABOUT, about)
     return about
+
+
+def _there(output: Path, names: Sequence[str]) -> set[str]:
+    """Those of the samples that need not be made. Raises UserError for a folder in the place of one."""
+    found = {entry.name: entry for entry in os.scandir(output)}
+    for name in names:
+        if name in found and found[name].is_dir():
+            raise UserError(f"--output: {output / name} is a folder in the place of a sample; remove it")
+    return {name for name in names if name in found and found[name].is_file() and found[name].stat().st_size > 0}
+
+
+def _listed(manifest: Path) -> int:
+    """Samples in the manifest of a folder that is gone on with. Raises UserError where it is none."""
+    if not manifest.exists():
+        return 0
+    try:
+        table = pd.read_csv(manifest)
+        known = list(table.columns[: len(COLUMNS)]) == COLUMNS
+    except (ValueError, OSError):  # empty, torn or no text: pandas raises kinds of ValueError
+        known = False
+    if not known:
+        raise UserError(
+            f"--output: {manifest} is no list of samples ({', '.join(COLUMNS)}); remove it to have it made again"
+        )
+    return len(table)
 
 
 def _labels(cfg: dict[str, Any], count: int, class_name: str | None) -> list[int] | None:
@@ -122,6 +151,8 @@ def _claim(output: Path, about: dict[str, Any]) -> None:
     known = output / ABOUT
     if known.is_file():
         before = folder.read_json(known)
+        if not isinstance(before, dict):
+            raise UserError(f"--output: {known} is damaged (a {type(before).__name__}); give another folder")
         for key in SAME:
             if before.get(key) != about[key]:
                 seen = f"{key} {before.get(key)}, asked for is {about[key]}"

@@ -96,6 +96,7 @@ def test_what_needs_two_training_images_is_absent_with_the_reason_where_there_is
     assert summary["distance"]["mean"] > 0
 
 
-def test_one_sample_is_no_distribution() -> None:
-    with pytest.raises(UserError, match=r"metrics\.test\.count: 1: 2 samples or more"):
-        GenerationScores(count=1)
+@pytest.mark.parametrize(("count", "said"), [(1, "2 samples or more"), (10**9, "more than 1000000 samples")])
+def test_a_number_of_samples_that_means_nothing_is_refused(count: int, said: str) -> None:
+    with pytest.raises(UserError, match=rf"metrics\.test\.count: {count}: {said}"):
+        GenerationScores(count=count)

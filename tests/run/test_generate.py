@@ -166,9 +166,45 @@ def test_a_foreign_folder_is_left_alone(by_class: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("samples.csv", b"", r"samples\.csv is no list of samples"),
+        ("samples.csv", b"\x89PNG\xff\x00" * 40, r"samples\.csv is no list of samples"),
+        ("samples.csv", b"name,score\na,1\n", r"samples\.csv is no list of samples"),
+        ("samples.csv", None, r"samples\.csv is no list of samples"),
+        ("generate.json", b"[]", r"generate\.json is damaged \(a list\)"),
+        ("generate.json", b"\xff\x00", r"generate\.json: is damaged"),
+        ("sample_00003.png", None, r"sample_00003\.png is a folder in the place of a sample"),
+    ],
+)
+def test_what_a_hand_left_in_the_folder_is_named_before_anything_is_drawn(
+    name: str, content: bytes | None, message: str, by_class: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    generate(by_class, 2, output)
+    if content is None:
+        (output / name).unlink(missing_ok=True)
+        (output / name).mkdir()
+    else:
+        (output / name).write_bytes(content)
+    monkeypatch.setattr("medexp.run.generate.draw", None)
+    with pytest.raises(UserError, match=message):
+        generate(by_class, 5, output)
+
+
+def test_an_empty_file_of_a_sample_is_made_again(by_class: Path, tmp_path: Path) -> None:
+    generate(by_class, 2, tmp_path / "out")
+    whole = (tmp_path / "out/sample_00001.png").read_bytes()
+    (tmp_path / "out/sample_00001.png").write_bytes(b"")
+    generate(by_class, 2, tmp_path / "out")
+    assert (tmp_path / "out/sample_00001.png").read_bytes() == whole
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"count": 0}, "--count: 0; give a number of samples from 1"),
+        ({"count": 0}, "--count: 0; give a number of samples from 1 to 1000000"),
+        ({"count": 10**12}, "--count: 1000000000000; give a number of samples from 1 to 1000000"),
         ({"class_name": "rund"}, "--class: 'rund' is no class of the run; did you mean 'round'"),
     ],
 )
