@@ -43,7 +43,7 @@ class Localiser:
         build.load_weights(task, folder.weights(run, checkpoint))
         gpu = torch.cuda.is_available() and self.cfg["trainer"].get("accelerator") != "cpu"
         self.device = "cuda" if gpu else "cpu"
-        self.mapper = Mapper(self.data, task, self.device)
+        self.mapper = Mapper(run, self.data, task, self.device)
         bags = hasattr(task.net, "attention") and hasattr(task.net, "spread")
         self.maps = ClassMaps(method or ("attention" if bags else "grad_cam"), [])
 
@@ -84,9 +84,9 @@ def localise(
     parts = {part: [record for record in data.parts()[part] if has_truth(record)] for part in ("val", "test")}
     if not parts["test"]:
         raise UserError(
-            f"RUN: the test cases of {data.root} have no masks and no boxes; give --input to draw maps alone"
+            f"{run}: the test cases of {data.root} have no masks and no boxes; give --input to draw maps alone"
         )
-    untrained = Mapper(data, build.task(one.cfg), one.device)
+    untrained = Mapper(run, data, build.task(one.cfg), one.device)
     into = output or run / FOLDER
     cases = {part: _Cases(one, untrained, records, len(data.parts()[part])) for part, records in parts.items()}
     found = cases["val"].maps()
@@ -154,7 +154,7 @@ def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Pa
             figure = overlay(image, values, truth, thresholds.get("", 0.5), title)
             save(figure, into / "figures" / f"{seen.record.case_id}_{row['class']}.png")
     if not rows:
-        raise UserError(f"RUN: no test case of {data.root} has a mask or box of a class that it was trained on")
+        raise UserError(f"{one.run}: no test case of {data.root} has a mask or box of a class that it was trained on")
     names = ["", UNTRAINED, *CHANCE]
     metrics = {name or "network": scorer.summarize(rows, f"_{name}" if name else "") for name in names}
     summary = {
@@ -189,6 +189,7 @@ def draw(
     one = Localiser(run, method, layer, checkpoint)
     with advised(one.cfg, run, one.data):
         records = timed(inputs(source, one.data, output), one.data)
+    _apart(source, records, output)
     rows, faults = [], []
     for record in track(records, len(records), "localising"):
         try:
@@ -223,3 +224,12 @@ def draw(
     if faults:
         raise Faults(f"{len(faults)} of {len(records)} cases cannot be used", faults)
     return table
+
+
+def _apart(source: Path, records: Sequence[Record], output: Path) -> None:
+    """Raises UserError where maps would lie among the images, as cases of the next call."""
+    images = [path for record in records for path in record.files]  # of a DICOM series its folder
+    if output.resolve() in {path.resolve() for path in (source, *images, *(image.parent for image in images))}:
+        raise UserError(
+            f"--output: {output} holds the images, of which maps would be cases next time; give another folder"
+        )

@@ -91,6 +91,20 @@ def test_an_unreadable_image_does_not_cost_the_maps_of_others(run: Path, phantom
     assert pd.read_csv(tmp_path / "maps" / "maps.csv")["case_id"].tolist() == ["b0", "b1"]
 
 
+def test_maps_do_not_go_among_the_images(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    below = tmp_path / "scans" / "one"
+    below.mkdir(parents=True)
+    shutil.copy(sorted((phantom_2d / "imagesTr").glob("*.nii.gz"))[0], below / "scan.nii.gz")
+    (tmp_path / "link").symlink_to(below)
+    for source, output in (
+        (below, below), (tmp_path / "scans", tmp_path / "scans"),
+        (below / "scan.nii.gz", below), (below, tmp_path / "link"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=rf"--output: {output} holds the images.*; give another folder"):
+            draw(run, source, output)
+    assert [path.name for path in (tmp_path / "scans").rglob("*.*")] == ["scan.nii.gz"]
+
+
 def test_data_without_masks_are_sent_to_input(run: Path, phantom_2d: Path, tmp_path: Path, layouts) -> None:
     bare = tmp_path / "bare"
     root = layouts.pictures(tmp_path / "pictures", ["benign", "malignant"], size=16)
@@ -111,7 +125,7 @@ def test_a_run_without_classes_of_images_is_refused(phantom_2d: Path, tmp_path: 
     data = [f"dataset.root={phantom_2d}", "dataset.source.patients=12", "debug=fast"]
     start(["experiment=segmentation/phantom_2d", *data, "figures=0", f"run_dir={into}"])
     assert main(["localise", str(into)]) == 2
-    assert "gives no classes of whole images (mask)" in capsys.readouterr().err
+    assert f"{into}: its model gives no classes of whole images (mask)" in capsys.readouterr().err
 
 
 def test_mistakes_on_the_command_line_are_named(run: Path, capsys) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,13 @@ class Seen:
 
 
 class Mapper:
-    """Draws maps of a task's network. Raises UserError where the task has none of classes of still, whole images."""
+    """Draws maps of the network of a run's task. Raises UserError where that has none of classes of still, whole images."""
 
-    def __init__(self, data: DataModule, task: Task, device: str) -> None:
+    def __init__(self, run: Path, data: DataModule, task: Task, device: str) -> None:
         if data.target not in CLASSIFY or data.sequence is not None or data.plane is not None:
             what = "frames" if data.sequence is not None else "slices" if data.plane is not None else data.target
             raise UserError(
-                f"RUN: its model gives no classes of whole images ({what}); localise takes a classification"
+                f"{run}: its model gives no classes of whole images ({what}); localise takes a classification"
             )
         self.data, self.task, self.device = data, task.to(device).eval(), device
 
