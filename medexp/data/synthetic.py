@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medexp.data.order import Mixed
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
 from medexp.data.sources.folders import inside
 from medexp.data.sources.table import read_table
@@ -95,7 +96,20 @@ class Synthetic:
                     f"dataset.synthetic: {record.files[0]} is case {real} of validation or test; take it out"
                 )
         log.info("%d synthetic cases of %s: %.3g of the draws", len(records), self.root, self.share)
+        self._warn(records, sum(record.case_id in kept for record in parts["train"]), keeper.preparation)
         return [(facts(record), case) for record, case in zip(records, found, strict=True)]
+
+    def _warn(self, records: Sequence[Record], real: int, preparation: Preparation) -> None:
+        """Says where few stand for many, and where they show less than the data set does."""
+        often = self.mixed(real, len(records)).draws / len(records)
+        if often > 1.5:
+            log.warning("dataset.synthetic: each of them is drawn %.1f times as often as a real case; make more", often)
+        if (size := preparation.image_size) is None:
+            return
+        shape = preparation.read(records[0], with_label=False)[0].array.shape[1:]
+        if any(own < wanted for own, wanted in zip(shape, size, strict=True)):
+            own, wanted = ("x".join(map(str, sides)) for sides in (shape, size))
+            log.warning("dataset.synthetic: images of %s are enlarged to %s", own, wanted)
 
     def _of_one_size(
         self, keeper: Keeper, records: Sequence[Record], found: Sequence[Kept], kept: Mapping[str, Kept]

@@ -10,11 +10,14 @@ import numpy as np
 
 from medexp.errors import UserError
 from medexp.metrics.surface import surface_distances
-from medexp.metrics.table import BLANK, Cell, Row, column_names, describe, mean
+from medexp.metrics.table import BLANK, Cell, Row, column_names, describe, mean, number
 from medexp.targets import IGNORED
 
 CHUNK = 2**16  # voxels counted at a time: they stay in the processor's cache
 _ABSENT = "absent from the target and the prediction of every case"
+_SPARSE = "most voxels of every case are not annotated"
+OVERLAP = ("dice", "iou")
+SPARSE = 0.5  # share of voxels without annotation beyond which surfaces and volumes are those of the annotation
 _NO_REFERENCE = "absent from the target of every case"
 
 
@@ -55,12 +58,15 @@ class SegmentationScores:
 
     def case(self, prediction: np.ndarray, target: np.ndarray, spacing: tuple[float, ...]) -> Row:
         """One row from two integer label maps (*spatial) of one shape; `spacing` in mm, one number an axis. Where the target is
-        IGNORED both are background.
+        IGNORED both are background; where that is most of the image (scribbles, points) there are surfaces and volumes of
+        strokes alone, and all but the overlap is blank.
 
         Raises `UserError` for shapes that differ, values that are not labels, or a label without a class.
         """
         self._check(prediction, target, spacing)
+        sparse = False
         if len(self.classes) <= IGNORED and (ignored := target == IGNORED).any():
+            sparse = bool(ignored.mean() > SPARSE)
             prediction, target = np.where(ignored, 0, prediction), np.where(ignored, 0, target)
         kind = np.min_scalar_type(len(self.classes) - 1)
         prediction, target = prediction.astype(kind, copy=False), target.astype(kind, copy=False)
@@ -84,7 +90,7 @@ class SegmentationScores:
             elif predicted or real:
                 values |= {"hd95": diagonal, "asd": diagonal, "surface_dice": 0.0}
             for name in scores:
-                scores[name][self.classes[label]] = values.get(name, BLANK)
+                scores[name][self.classes[label]] = BLANK if sparse and name not in OVERLAP else values.get(name, BLANK)
         return self._row(scores)
 
     def summarize(self, rows: list[Row]) -> dict[str, Any]:
@@ -97,6 +103,9 @@ class SegmentationScores:
         summary = {}
         for name in metric_names(2 if flat else 3):
             absent = _NO_REFERENCE if name in ("volume_error", "area_error") else _ABSENT
+            known = {key: any(number(row.get(key)) is not None for row in rows) for key in ("dice", "hd95")}
+            if name not in OVERLAP and known["dice"] and not known["hd95"]:
+                absent = _SPARSE
             summary[name] = describe((row.get(name) for row in rows), absent)
             summary[name]["per_class"] = {
                 self.names[label]: describe((row.get(f"{name}_{self.classes[label]}") for row in rows), absent)

@@ -61,6 +61,8 @@ def evaluate(
     """Scores several runs as one, and each alone, on the cases that are in the test split of all of them, or on all labelled
     cases of another folder. Writes per_case.csv, summary.json and figures/ of them together, and members.csv with each
     alone, to `output` (default: outputs/together/<time>). Returns the summary. Raises UserError."""
+    if output is not None:
+        folder.no_run(output)
     among = members(runs, checkpoint, None if data_root is None else str(Path(data_root).expanduser().absolute()))
     cases = [member.cases(_records(member, data_root)) for member in among]
     wanted = [case for case in cases[0] if all(case in found for found in cases)]

@@ -47,6 +47,8 @@ def evaluate(
     channels = missing.asked(cfg, without)
     trained = copy.deepcopy(cfg)
     target = output or (run if data_root is None else run / "evaluations" / Path(data_root).absolute().name)
+    if output is not None and (data_root is not None or output.absolute() != run.absolute()):
+        folder.no_run(output)
     if data_root is not None:
         root = Path(data_root).expanduser().absolute()
         if not root.exists() or (root.is_dir() and not any(root.iterdir())):
@@ -54,10 +56,6 @@ def evaluate(
                 f"--data: {root} {'is empty' if root.exists() else 'does not exist'}; give a folder of labelled cases"
             )
         cfg["dataset"] |= {"root": str(root), "limit": None}
-        if output is not None and output.absolute() == run.absolute():
-            raise UserError(
-                "--output: is the run folder itself, whose results are of its own test split; give another folder"
-            )
     data = build.datamodule(cfg)
     if data_root is None:
         data.split = folder.read_json(run / folder.SPLIT)

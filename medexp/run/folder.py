@@ -96,6 +96,14 @@ def lock(folder: Path) -> Iterator[int]:
         os.close(handle)
 
 
+def no_run(output: Path) -> None:
+    """Raises UserError where results would go into a run folder, in the place of its own."""
+    if (output / CONFIG).is_file():
+        raise UserError(
+            f"--output: {output} is a run folder, whose results are of its own test split; give another folder"
+        )
+
+
 def append_overrides(folder: Path, overrides: list[str]) -> None:
     """What was changed when the run was resumed, after what it was started with."""
     path = folder / OVERRIDES

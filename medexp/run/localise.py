@@ -77,6 +77,8 @@ def localise(
     threshold of its own. Writes per_case.csv, summary.json, maps/ on the source grid and figures/ into `output` (default:
     RUN/localisation). Returns the summary. Raises UserError.
     """
+    if output is not None:
+        folder.no_run(output)
     one = Localiser(run, method, layer, checkpoint)
     data = one.data
     data.split = folder.read_json(run / folder.SPLIT)

@@ -9,10 +9,9 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from medexp import build
 from medexp.data.module import DataModule
-from medexp.errors import UserError
 from medexp.run import folder
+from medexp.run.seen import warn, warn_of
 from medexp.transfer.weights import Weights
 
 log = logging.getLogger(__name__)
@@ -26,13 +25,12 @@ def initialise(
     report = None if initial is None else initial.into(net)
     if run is not None:
         _warn_of_frozen(cfg)
+        warn(cfg, data)
     if initial is None or report is None or run is None:
         return
     folder.write(run / TABLE, pd.DataFrame(report.rows()).to_csv(index=False))
     log.info("%s (%s)", report.summary(), TABLE)
-    source = Path(str(initial.source))
-    if (source / folder.CONFIG).is_file() and (source / folder.SPLIT).is_file():
-        _warn_of_seen(source, data)
+    warn_of("init.weights", Path(str(initial.source)), data)
 
 
 def _warn_of_frozen(cfg: dict[str, Any]) -> None:
@@ -42,28 +40,4 @@ def _warn_of_frozen(cfg: dict[str, Any]) -> None:
         log.warning(
             "callbacks.%s: layers stay as they were drawn at random, which helps no training; give init.weights=RUN",
             freezing[0],
-        )
-
-
-def _warn_of_seen(source: Path, data: DataModule) -> None:
-    """Says how many test patients the source run was trained on, or chosen by, where both read one data set."""
-    try:
-        cfg = folder.load(source)
-        if Path(cfg["dataset"]["root"]).resolve() != data.root.resolve():
-            return
-        split = folder.read_json(source / folder.SPLIT)
-        patients = {record.case_id: record.group for record in build.datamodule(cfg).records()}
-    except UserError as error:
-        log.warning("whether %s was trained on patients of the test split is not known: %s", source, error)
-        return
-    learnt = {patients.get(case, case) for part in ("train", "val") for case in split.get(part, [])}
-    tested = {record.group for record in data.parts()["test"]}
-    if found := sorted(learnt & tested):
-        log.warning(
-            "init.weights: %d of %d test patients (e.g. %s) were in training or validation of %s: test scores say nothing "
-            "of new patients; give both runs one seed or one split file (dataset.split.file)",
-            len(found),
-            len(tested),
-            found[0],
-            source,
         )

@@ -26,6 +26,7 @@ from scipy import ndimage
 from medexp.errors import UserError
 from medexp.metrics.segmentation import SegmentationScores
 from medexp.metrics.surface import edges
+from medexp.targets import IGNORED
 
 CLASSES = ["background", "liver", "left kidney", "lesion"]
 
@@ -287,3 +288,17 @@ def test_maps_that_cannot_be_scored_are_named(prediction: np.ndarray, spacing: t
 def test_classes_that_make_no_table_are_refused(classes: list[str]) -> None:
     with pytest.raises(UserError, match="classes"):
         SegmentationScores(classes)
+
+
+@pytest.mark.parametrize(("share", "sparse"), [(0.3, False), (0.9, True)])
+def test_strokes_have_no_surfaces_and_no_volume(share: float, sparse: bool) -> None:
+    """Where most voxels are not annotated, distances and volumes would be between scattered points."""
+    target, rng = random_map((20, 20, 12), 0), np.random.default_rng(0)
+    strokes = np.where(rng.random(target.shape) < share, IGNORED, target).astype(np.uint8)
+    scorer = SegmentationScores(CLASSES)
+    row = scorer.case(random_map(target.shape, 1), strokes, (1.0, 1.0, 1.0))
+    assert row["dice"] is not None
+    assert (row["hd95"] is None) == (row["volume_error_ml"] is None) == (row["surface_dice_liver"] is None) == sparse
+    summary = scorer.summarize([row])
+    assert summary["dice"]["n"] == 1
+    assert (summary["asd"].get("reason") == "most voxels of every case are not annotated") == sparse

@@ -12,6 +12,7 @@ import pytest
 
 from medexp.cli import main
 from medexp.errors import UserError
+from medexp.run.consensus import evaluate as together
 from medexp.run.evaluate import evaluate
 
 
@@ -50,9 +51,18 @@ def test_without_an_output_another_folder_has_its_own_below_the_run(run: Path, p
     assert (run / "evaluations/phantom_2d/per_case.csv").is_file()
 
 
-def test_results_of_other_data_do_not_replace_those_of_the_run(run: Path, phantom_2d: Path) -> None:
-    with pytest.raises(UserError, match="is the run folder itself"):
+def test_results_do_not_replace_those_of_a_run(run: Path, phantom_2d: Path, tmp_path: Path) -> None:
+    before = (run / "per_case.csv").read_text()
+    with pytest.raises(UserError, match=r"--output: .* is a run folder, whose results are of its own test split"):
         evaluate(run, str(phantom_2d), run)
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(run / "config.yaml", other)
+    for work in (lambda: evaluate(run, None, other), lambda: together([run, run], None, other)):
+        with pytest.raises(UserError, match="other is a run folder"):
+            work()
+    assert (run / "per_case.csv").read_text() == before
+    assert [path.name for path in other.iterdir()] == ["config.yaml"]
 
 
 def test_the_last_checkpoint_can_be_evaluated(run: Path, tmp_path: Path) -> None:

@@ -120,6 +120,13 @@ def test_data_without_masks_are_sent_to_input(run: Path, phantom_2d: Path, tmp_p
     assert len(list((tmp_path / "maps").glob("*.png"))) == 6
 
 
+def test_a_run_folder_is_no_place_for_maps(run: Path) -> None:
+    before = (run / "summary.json").read_text()
+    with pytest.raises(UserError, match=r"--output: .* is a run folder"):
+        localise(run, output=run)
+    assert (run / "summary.json").read_text() == before
+
+
 def test_a_run_without_classes_of_images_is_refused(phantom_2d: Path, tmp_path: Path, capsys) -> None:
     into = tmp_path / "segmentation"
     data = [f"dataset.root={phantom_2d}", "dataset.source.patients=12", "debug=fast"]

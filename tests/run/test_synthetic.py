@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,21 @@ def test_what_does_not_fit_ends_the_command_in_one_line_and_leaves_no_run(words:
         start([*words, f"dataset.synthetic.root={other}", f"run_dir={tmp_path / 'run'}"])
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_few_and_small_samples_are_said_and_a_generator_that_knows_the_test_patients(
+    words: list[str], tmp_path: Path
+) -> None:
+    """A generator of another seed has learnt from patients that this run is tested on."""
+    few = ["trainer.max_epochs=1", "dataset.image_size=[80,80]"]
+    source = [*(word for word in words if "synthetic" not in word), "seed=3", *few, f"run_dir={tmp_path / 'source'}"]
+    start(source)
+    made = samples.write(tmp_path / "made", 2, (64, 64))
+    table = made / "samples.csv"
+    table.write_text(table.read_text().replace(",a,", ",healthy,").replace(",b,", ",lesion,"))
+    (made / "generate.json").write_text(json.dumps({"run": str(tmp_path / "source")}))
+    start([*words, f"dataset.synthetic.root={made}", *few, f"run_dir={tmp_path / 'run'}"])
+    said = (tmp_path / "run/train.log").read_text()
+    assert "times as often as a real case; make more" in said
+    assert "images of 64x64 are enlarged to 80x80" in said
+    assert re.search(r"dataset.synthetic: \d of \d test patients \(e.g. .* were in training or validation of", said)
