@@ -18,6 +18,7 @@ class Kind:
     label_map: whether label maps are read.
     of_classes: whether it is one of `dataset.classes`, which can then be counted, weighted and stratified.
     dense: whether the network gives a value a voxel, or one an image; None: neither.
+    healthy: whether what is normal is learnt: cases of any class but the first are for the test alone.
     outputs: number of outputs of the network for so many classes; None: the task's own business.
     """
 
@@ -26,6 +27,7 @@ class Kind:
     label_map: bool = False
     of_classes: bool = True
     dense: bool | None = False
+    healthy: bool = False
     outputs: Callable[[int], int] | None = None
 
 
@@ -43,7 +45,8 @@ KINDS: dict[str, Kind] = {
     "generation_by_class": Kind("class", dense=None),
     "views": Kind("", of_classes=False, dense=None),
     "reconstruction": Kind("", encoded=False, of_classes=False, dense=None),
-    "anomaly": Kind("mask", encoded=False, label_map=True, of_classes=False, dense=None),
+    "anomaly": Kind("mask", encoded=False, label_map=True, of_classes=False, dense=None, healthy=True),
+    "anomaly_by_class": Kind("class", of_classes=False, dense=None, healthy=True),
     "survival": Kind("survival", of_classes=False),
     "value": Kind("value", of_classes=False),
     "ordinal": Kind("class", outputs=lambda count: count - 1),

@@ -30,6 +30,8 @@ MULTILABEL = ["task=classification_multilabel", "loss=bce"]
 LARGE = "dataset.patch_size=[64,64,64]"  # a multiple of every network's strides
 # What a leaf that describes a kind of data wants to be told.
 GIVEN = {
+    "anomaly/csv": ["dataset.root=x", "dataset.classes=[healthy,ill]", "dataset.image_size=[64,64]"],
+    "anomaly/csv_masks": ["dataset.root=x", "dataset.classes=[background,lesion]", "dataset.image_size=[64,64]"],
     "classification/csv": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/image_folder": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/npz": ["dataset.root=x.npz", "dataset.classes=[a,b,c]"],

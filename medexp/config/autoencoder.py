@@ -8,16 +8,11 @@ from typing import Any
 from medexp.config import translation
 
 TASK = "medexp.tasks.autoencoder.Autoencoder"
-HEALTHY = "medexp.data.splits.healthy.healthy_split"
 
 
 def problems(cfg: dict[str, Any]) -> Iterator[str]:
     """Of a config whose nodes are sound."""
     task, dataset, loss = cfg["task"], cfg["dataset"], str(cfg["loss"]["_target_"])
-    healthy = (dataset.get("split") or {}).get("_target_") == HEALTHY
-    if healthy and task.get("target") != "anomaly":
-        what = f"{HEALTHY} reads findings from label maps, which task.target={task.get('target')} does not ask for"
-        yield f"dataset.split: {what}; choose task=anomaly"
     if task["_target_"] != TASK:
         return
     if any(word in loss for word in translation.OF_CLASSES):

@@ -16,6 +16,7 @@ from medexp.config import (
     mixing,
     modalities,
     parts,
+    paths,
     pretraining,
     sequence,
     survival,
@@ -64,11 +65,19 @@ def _target(cfg: dict[str, Any]) -> Iterator[str]:
         yield f"task.target: '{kind}'{nearest(str(kind), list(KINDS)) or ';'} allowed: {', '.join(KINDS)}"
         return
     needed = KINDS[kind].provides
-    if needed and needed not in (provided if isinstance(provided, list) else [provided]):
-        yield (
-            f"dataset.provides: '{provided}', but task={cfg['task']['_target_'].rsplit('.', 1)[-1].lower()} learns from "
-            f"'{needed}'; choose a dataset that has it, or another task"
-        )
+    given = provided if isinstance(provided, list) else [provided]
+    if needed and needed not in given:
+        leaf, others = _leaves(cfg["task"], given)
+        move = f"choose task={others[0]}" if others else "choose a dataset that has it, or another task"
+        yield f"dataset.provides: '{provided}', but task={leaf} learns from '{needed}'; {move}"
+
+
+def _leaves(task: dict[str, Any], provided: list[Any]) -> tuple[str, list[str]]:
+    """The option of the group that a task is, and those of the same class that learn from what a data set has."""
+    known = {name: paths.facts("task", name) for name in paths.options("task")}
+    alike = {name: facts.get("target") for name, facts in known.items() if facts.get("_target_") == task["_target_"]}
+    own = next((name for name, kind in alike.items() if kind == task["target"]), str(task["target"]))
+    return own, [name for name, kind in alike.items() if kind in KINDS and KINDS[str(kind)].provides in provided]
 
 
 def _loss(cfg: dict[str, Any]) -> Iterator[str]:

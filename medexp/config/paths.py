@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import medexp
 
@@ -49,3 +50,18 @@ def summary(leaf: Path) -> str:
             if not line.startswith("# @package"):
                 return line.lstrip("# ").strip() if line.startswith("#") else ""
     return ""
+
+
+def facts(group: str, option: str) -> dict[str, Any]:
+    """Plain values at the top of a leaf, those of the leaves that it is made of among them."""
+    import yaml
+
+    leaf = options(group).get(option)
+    node = yaml.safe_load(leaf.read_text(encoding="utf-8")) if leaf else None
+    if not isinstance(node, dict):
+        return {}
+    found: dict[str, Any] = {}
+    for base in node.get("defaults") or ():
+        if isinstance(base, str) and base not in ("_self_", option):
+            found |= facts(group, base)
+    return found | {str(key): value for key, value in node.items() if not isinstance(value, dict | list)}

@@ -173,7 +173,7 @@ class DataModule(Serving):
         """Records of train, val and test; the split is made once and kept in `self.split`."""
         records = {record.case_id: record for record in self.records()}
         if self.split is None:
-            told = self.seed, self.target, self.preparation, self.store, self._left_out
+            told = self.seed, self.target, self.classes, self.preparation, self.store, self._left_out
             split = draw(self.splitter, [*records.values()], *told, self.unlabelled is not None, self.labelled)
             sliced = self.plane is not None
             self.split = {part: few(ids, self.limit, sliced, part == "test") for part, ids in split.items()}

@@ -52,35 +52,42 @@ class AnomalyScores:
                 raise UserError(f"metrics.test.baselines: '{name}'{hint} allowed: {', '.join(BASELINES)}")
         self.share, self.baselines = share, list(baselines)
 
-    def case(self, image: Array, reconstruction: Array, label: Array) -> Row:
-        """One row. image, reconstruction: (C, *spatial); label: (*spatial), above 0 where there is a finding.
+    def case(
+        self, image: Array, reconstruction: Array, label: Array | None = None, anomalous: bool | None = None
+    ) -> Row:
+        """One row. image, reconstruction: (C, *spatial); label: (*spatial), above 0 where there is a finding. None: it is known of
+        the image alone, whether it is `anomalous`.
 
         `anomalous`: whether there is one; `prevalence`: its share of the voxels, the average precision of guessing;
-        `score`, and `average_precision` of the map where there is a finding; each also for the baselines.
+        `score`, and `average_precision` of the map where a finding is known by its place; each also for the baselines.
         """
-        truth = torch.from_numpy(np.ascontiguousarray(label > 0)).flatten().int()
+        truth = None if label is None else torch.from_numpy(np.ascontiguousarray(label > 0)).flatten().int()
         maps = {"": error(image, reconstruction), **{name: BASELINES[name](image) for name in self.baselines}}
-        row: Row = {"anomalous": int(truth.any()), "prevalence": float(truth.float().mean())}
+        row: Row = {"anomalous": int(bool(anomalous) if truth is None else bool(truth.any()))}
+        row["prevalence"] = None if truth is None else float(truth.float().mean())
         for name, values in maps.items():
             end = f"_{name}" if name else ""
             row[f"score{end}"] = worst(values, self.share)
-            row[f"average_precision{end}"] = precision(values, truth) if truth.any() else None
+            row[f"average_precision{end}"] = None if truth is None or not truth.any() else precision(values, truth)
         one, other = (torch.from_numpy(np.ascontiguousarray(each)) for each in (reconstruction, image))
         return row | {"psnr": psnr(one, other), "ssim": structure(one, other)}
 
     def summarize(self, rows: list[Row]) -> dict[str, Any]:
         """{metric: {mean, ..., per_class: {"network" and each baseline: ...}}}: AUROC of the scores of images, average
-        precision of the maps of anomalous ones; PSNR and SSIM of images with and without findings."""
+        precision of the maps of anomalous ones, absent where no label map says where; PSNR and SSIM of images with and without
+        findings."""
         ends = {"network": "", **{name: f"_{name}" for name in self.baselines}}
         truth = torch.tensor([int(row["anomalous"] or 0) for row in rows])
         areas = {name: self._area(rows, f"score{end}", truth) for name, end in ends.items()}
         found = {"auroc": {**areas["network"], "per_class": areas}}
         cells = {name: [row.get(f"average_precision{end}") for row in rows] for name, end in ends.items()}
+        placed = any(row["prevalence"] is not None for row in rows)
+        absent = "no findings" if placed else "no label maps: which voxels are of a finding is not known"
         known = {
-            name: describe([cell for cell in column if cell is not None], "no findings")
+            name: describe([cell for cell in column if cell is not None or not placed], absent)
             for name, column in cells.items()
         }
-        chance = describe([row["prevalence"] for row in rows if row["anomalous"]], "no findings")
+        chance = describe([row["prevalence"] for row in rows if row["anomalous"]], absent)
         found["average_precision"] = {**known["network"], "per_class": {**known, "chance": chance}}
         for metric in ("psnr", "ssim"):
             parts = {

@@ -19,11 +19,15 @@ class Autoencoder(ImageScores, Task):
     of the variance and latent (VarAutoEncoder): then the divergence of the latent from a standard normal distribution
     is added to the loss, summed over its values and times `kl` (Kingma and Welling 2014, arXiv:1312.6114). val/loss is of
     the reconstruction alone, by the mean of the latent.
-    target "anomaly": errors are held against label maps of what training has not seen.
+    target "anomaly": errors are held against label maps of what training has not seen; "anomaly_by_class": against the classes of
+    images.
     """
 
     def __init__(
-        self, kl: float = 1e-6, target: Literal["reconstruction", "anomaly"] = "reconstruction", **shared: Any
+        self,
+        kl: float = 1e-6,
+        target: Literal["reconstruction", "anomaly", "anomaly_by_class"] = "reconstruction",
+        **shared: Any,
     ) -> None:
         super().__init__(**shared)
         self.kl = kl

@@ -71,3 +71,16 @@ def test_mistakes_are_named() -> None:
         AnomalyScores(share=2)
     with pytest.raises(UserError, match=r"metrics\.test\.baselines: 'blurr'; did you mean 'blur'"):
         AnomalyScores(baselines=["blurr"])
+
+
+def test_without_label_maps_images_are_scored_and_voxels_are_not() -> None:
+    scores, rows = AnomalyScores(), []
+    for anomalous in (True, False, True):
+        image = RNG.normal(0, 0.1, (1, 8, 8)) + 3 * anomalous
+        rows.append(scores.case(image, np.zeros((1, 8, 8)), anomalous=anomalous))
+    summary = scores.summarize(rows)
+    assert [row["anomalous"] for row in rows] == [1, 0, 1]
+    assert summary["auroc"]["mean"] == 1
+    for found in (summary["average_precision"], *summary["average_precision"]["per_class"].values()):
+        assert found["mean"] is None
+        assert found["reason"] == "no label maps: which voxels are of a finding is not known"

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from layouts import findings
 from layouts.configs import problems
 
 from medexp import build
@@ -70,10 +71,47 @@ def test_a_map_lies_where_the_image_does_and_is_its_error(run: Path, phantom_2d:
 
 
 def test_reconstruction_needs_no_label_maps(words: list[str], tmp_path: Path) -> None:
-    change = ["task=autoencoder", "dataset.split._target_=medexp.data.splits.make_split"]
-    made = start([*words, *change, f"run_dir={tmp_path / 'run'}"])
+    made = start([*words, "task=autoencoder", f"run_dir={tmp_path / 'run'}"])
     summary = json.loads((Path(made["run_dir"]) / "summary.json").read_text())["metrics"]
     assert summary["psnr"]["mean"] == pytest.approx(pd.read_csv(tmp_path / "run" / "per_case.csv")["psnr"].mean())
+
+
+QUICKLY = [*QUICK, *SMALL, "optimizer.lr=1e-3"]
+MASKS = ["experiment=anomaly/csv_masks", "dataset.label_values=[0,255]"]
+
+
+def test_sick_cases_of_a_table_are_for_the_test_alone_whatever_the_split(tmp_path: Path) -> None:
+    root = findings.write(tmp_path / "pictures")
+    parts = [f"c{index}.png,{('train', 'train', 'val', 'test')[index // 2 % 4]}" for index in range(24)]
+    (tmp_path / "split.csv").write_text("\n".join(["case,split", *(line.replace(".png", "") for line in parts)]) + "\n")
+    where = [f"dataset.root={root}", "dataset.classes=[background,lesion]", *MASKS, *QUICKLY]
+    for name, change in {
+        "drawn": [],
+        "file": [f"dataset.split.file={tmp_path / 'split.csv'}"],
+        "loose": ["dataset.split.stratify=false"],
+    }.items():
+        run = Path(start([*where, *change, f"run_dir={tmp_path / name}"])["run_dir"])
+        split = json.loads((run / "split.json").read_text())
+        assert all(int(case[1:]) % 2 == 0 for part in ("train", "val") for case in split[part]), name
+        assert {int(case[1:]) % 2 for case in split["test"]} == {0, 1}
+        assert "cases with findings are left out" in (run / "train.log").read_text()
+
+
+def test_it_learns_from_classes_of_images_alone(tmp_path: Path) -> None:
+    root = findings.write(tmp_path / "pictures")
+    where = ["experiment=anomaly/csv", f"dataset.root={root}", "dataset.classes=[healthy,ill]", *QUICKLY]
+    run = Path(start([*where, f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    split, table = json.loads((run / "split.json").read_text()), pd.read_csv(run / "per_case.csv")
+    assert all(int(case[1:]) % 2 == 0 for part in ("train", "val") for case in split[part])
+    assert table["anomalous"].tolist() == [int(case[1:]) % 2 for case in table["case_id"]]
+    summary = json.loads((run / "summary.json").read_text())["metrics"]
+    assert summary["auroc"]["n"] == len(table)
+    assert summary["average_precision"]["mean"] is None
+    assert summary["average_precision"]["reason"].startswith("no label maps")
+    evaluate(run, None, tmp_path / "again")
+    assert (tmp_path / "again" / "per_case.csv").read_text() == (run / "per_case.csv").read_text()
+    predict(run, root / "c3.png", tmp_path / "map.png")
+    assert (tmp_path / "map.png").is_file()
 
 
 ANOMALY = "experiment=anomaly/phantom_2d"
@@ -82,7 +120,6 @@ ANOMALY = "experiment=anomaly/phantom_2d"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["task=autoencoder"], "reads findings from label maps, which task.target=reconstruction does not ask for"),
         (["loss=dice"], "compares classes, the task gives images"),
         (["task.kl=-1"], "task.kl: -1 is negative"),
         (["task.out_channels=2"], "task.out_channels: 2, but dataset.in_channels is 1"),
@@ -92,7 +129,8 @@ ANOMALY = "experiment=anomaly/phantom_2d"
             ["model=autoencoder_kl", "dataset.image_size=null", "dataset.patch_size=[64,64]"],
             "choose inferer=whole_by_8",
         ),
-        (["dataset=phantom_presence_2d"], "learns from 'mask'"),
+        (["dataset=phantom_presence_2d"], "'class', but task=anomaly learns from 'mask'; choose task=anomaly_by_class"),
+        (["task=anomaly_by_class"], "'boxes']', but task=anomaly_by_class learns from 'class'; choose task=anomaly"),
         (["model=autoencoder_kl", "inferer=whole_by_8", "dataset.image_size=[62,62]"], "cannot take|gives back"),
     ],
 )

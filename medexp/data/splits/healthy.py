@@ -1,54 +1,47 @@
-"""A split for learning what is normal: findings are for the test alone."""
+"""Learning what is normal: cases with a finding are for the test alone."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
+from medexp.data.preparation.prepare import Preparation
 from medexp.data.records import Record
-from medexp.data.splits.make import Split, make_split
+from medexp.data.splits.make import Split
+from medexp.data.splits.presence import present_in
+from medexp.data.targets.classes import known
 from medexp.errors import UserError
+from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
+LEARNT = ("train", "val")
 
 
-def healthy_split(
-    records: list[Record],
-    *,
-    seed: int,
-    val: float = 0.15,
-    test: float = 0.2,
-    fold: int | None = None,
-    folds: int = 5,
-    stratify: bool = True,
-    strata: Mapping[str, str] | None = None,
-    file: str | None = None,
-    unlisted: Literal["error", "leave_out"] = "error",
-    left_out: Collection[str] = (),
-) -> Split:
-    """`make_split`, less the training and validation cases whose label map has a finding (any class but the background).
+def ill(
+    records: Sequence[Record], classes: Sequence[str], target: str, preparation: Preparation, store: Path | None
+) -> set[str]:
+    """Case ids of those with any class but the first: in their label map, or as their own, which one must be told."""
+    if KINDS[target].label_map:
+        return {case for case, found in present_in(records, preparation, store).items() if found}
+    return {record.case_id for record in records if int(known(record, classes)) != 0}
 
-    The test split has both. strata: the rarest finding of each case that has one, from the label maps. Raises UserError
-    where no healthy case is left for a part, or where a split that was given keeps the label maps from being read.
+
+def healthy_alone(split: Split, findings: Collection[str], first: str) -> Split:
+    """The split, less the training and validation cases with findings; the test split has both.
+
+    first: what the healthy are called. Raises UserError where no healthy case is left for a part.
     """
-    if strata is None or not stratify:
-        raise UserError(
-            "dataset.split: which cases are healthy is read from label maps, which takes a split drawn here: leave "
-            "dataset.split.file and the data set's own parts out, dataset.split.stratify=true, and task=anomaly"
-        )
-    options = {"val": val, "test": test, "fold": fold, "folds": folds, "stratify": stratify, "strata": strata}
-    split = make_split(records, seed=seed, file=file, unlisted=unlisted, left_out=left_out, **options)  # type: ignore[arg-type]
-    healthy = {part: [case for case in split[part] if case not in strata] for part in ("train", "val")}
-    for part, cases in healthy.items():
-        if not cases:
+    found = dict(split)
+    for part in LEARNT:
+        found[part] = [case for case in split[part] if case not in findings]
+        if not found[part]:
             raise UserError(
-                f"dataset.split: no {part} case is without a finding; add healthy cases, or change dataset.split.test"
+                f"dataset.split: no {part} case is without a finding (all {len(split[part])} have a class beside '{first}', the "
+                "first of dataset.classes); add healthy cases, or change dataset.split.test"
             )
+        without = len(split[part]) - len(found[part])
         log.info(
-            "%s: %d cases with findings are left out, %d learnt from are healthy",
-            part,
-            len(split[part]) - len(cases),
-            len(cases),
+            "%s: %d cases with findings are left out, the %d healthy ones are kept", part, without, len(found[part])
         )
-    return {**healthy, "test": split["test"]}
+    return found

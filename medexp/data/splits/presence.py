@@ -37,6 +37,17 @@ def label_strata(
     given = options.get("file") or any(record.split for record in records)
     if not KINDS[target].label_map or given or not wanted:
         return {}
+    found = present_in(records, preparation, store)
+    tally = Counter(
+        value for values in {_volume(r): found.get(r.case_id, []) for r in records}.values() for value in values
+    )
+    rarest = {case: min(values, key=lambda value: (tally[value], value)) for case, values in found.items() if values}
+    return {"strata": {case: str(value) for case, value in rarest.items()}}
+
+
+def present_in(records: Sequence[Record], preparation: Preparation, store: Path | None) -> dict[str, list[int]]:
+    """Foreground classes in the label map of each case that has one, by case id; of slices, in the whole volume. A label map that
+    cannot be read is left out: reading it for training says why."""
     contents = None if store is None else Contents(store)
     volumes = {_volume(record): record for record in records if record.label is not None}
     found, _ = attempt(
@@ -45,13 +56,7 @@ def label_strata(
     if contents is not None:
         contents.save()
     present = dict(zip(volumes, found, strict=True))
-    tally = Counter(value for values in found if values for value in values)
-    strata = {}
-    for record in records:
-        values = present.get(_volume(record))
-        if values:
-            strata[record.case_id] = str(min(values, key=lambda value: (tally[value], value)))
-    return {"strata": strata}
+    return {r.case_id: values for r in records if (values := present.get(_volume(r))) is not None}
 
 
 def labels_of(record: Record, preparation: Preparation, contents: Contents | None) -> list[int]:

@@ -23,6 +23,7 @@ ENCODERS: dict[str, Encode] = {
     "ordinal": classes.index,
     "multitask": values.values,
     "generation_by_class": classes.index,
+    "anomaly_by_class": classes.index,
 }
 
 

@@ -26,6 +26,7 @@ WHERE = {
     "multitask": "heads.Heads",
     "reconstruction": "reconstructions.Reconstructions",
     "anomaly": "reconstructions.Reconstructions",
+    "anomaly_by_class": "reconstructions.Reconstructions",
     "generation": "samples.Samples",
     "generation_by_class": "samples.Samples",
 }

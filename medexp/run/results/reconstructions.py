@@ -29,6 +29,8 @@ class Reconstructions(Files):
 
     def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]]:
         image, made = self._pair(outcome)
+        if outcome.target is not None:
+            return outcome.record.case_id, scorer.case(image, made, anomalous=int(outcome.target.item()) > 0)
         if outcome.prepared.label is not None:
             return outcome.record.case_id, scorer.case(image, made, outcome.prepared.label[0].numpy())
         return outcome.record.case_id, scorer.case(made, image, {})
@@ -42,7 +44,8 @@ class Reconstructions(Files):
             return
         image, made = self._pair(outcome)
         label = outcome.prepared.label
-        title = f"{outcome.record.case_id}   PSNR {row['psnr']:.1f} dB"
+        kind = "" if outcome.target is None else f"   {self.data.classes[int(outcome.target.item())]}"
+        title = f"{outcome.record.case_id}{kind}   PSNR {row['psnr']:.1f} dB"
         figure = panels(image, made, None if label is None else label[0].numpy() > 0, title)
         save(figure, self.figures / f"{outcome.record.case_id}.png")
 

@@ -87,7 +87,7 @@ def test_a_split_file_of_such_a_run_gives_the_same_parts_again(tmp_path: Path) -
     file.write_text(json.dumps(parts))
 
     chosen = partial(make_split, file=str(file))
-    told = {"seed": 0, "target": "mask", "preparation": None, "store": None, "left_out": ()}
+    told = {"seed": 0, "target": "mask", "classes": [], "preparation": None, "store": None, "left_out": ()}
     again = draw(chosen, TEN, **told, unlabelled=True, labelled=None)  # type: ignore[arg-type]
     assert again == parts
     assert draw(chosen, TEN, **told, unlabelled=False, labelled=None) == {  # type: ignore[arg-type]
