@@ -18,7 +18,7 @@ COX, HAZARDS = "experiment=survival/phantom", "experiment=survival/phantom_hazar
         ([COX, "dataset.batch_size=1"], "dataset.batch_size: 1, but the risk set of the Cox loss is the batch"),
         ([COX, "task.out_channels=4"], "task.out_channels: 4, but task.head has 1 scores a case"),
         ([HAZARDS, "task.head.intervals=4"], "task.out_channels: 10, but task.head has 4 scores a case"),
-        ([COX, "dataset=phantom_2d"], "dataset.provides: 'mask', but task=survival learns from 'survival'"),
+        ([COX, "dataset=phantom_2d"], "dataset.provides: 'mask', but task=survival_cox learns from 'survival'"),
         (["experiment=classification/mednist", "dataset=phantom_survival"], "dataset.provides: 'survival', but task="),
         ([COX, "model=unet"], "model: monai.networks.nets.UNet returns (2, 1, 64, 64), but the task needs one value"),
     ],
