@@ -30,8 +30,6 @@ MULTILABEL = ["task=classification_multilabel", "loss=bce"]
 LARGE = "dataset.patch_size=[64,64,64]"  # a multiple of every network's strides
 # What a leaf that describes a kind of data wants to be told.
 GIVEN = {
-    "anomaly/csv": ["dataset.root=x", "dataset.classes=[healthy,ill]", "dataset.image_size=[64,64]"],
-    "anomaly/csv_masks": ["dataset.root=x", "dataset.classes=[background,lesion]", "dataset.image_size=[64,64]"],
     "classification/csv": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/image_folder": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "classification/npz": ["dataset.root=x.npz", "dataset.classes=[a,b,c]"],
@@ -48,6 +46,8 @@ GIVEN = {
     "regression/csv": ["dataset.root=x", *measures.TABLE],
     "survival/csv_survival": ["dataset.root=x", "dataset.image_size=[32,32]"],
     "segmentation/msd": ["dataset.root=x", "dataset.classes=[background,atrium]"],
+    "anomaly/csv": ["dataset.root=x", "dataset.classes=[healthy,ill]", "dataset.image_size=[64,64]"],
+    "anomaly/csv_masks": ["dataset.root=x", "dataset.classes=[background,lesion]", "dataset.image_size=[64,64]"],
 }
 # What a model wants of the data, beside its kind.
 WANTED = {
