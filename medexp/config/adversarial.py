@@ -74,6 +74,8 @@ def _generation(cfg: dict[str, Any]) -> Iterator[str]:
             yield f"model.{key}: {model[key]}, but task.{key} is {fact}; leave it to its leaf (${{task.{key}}})"
     if "Wasserstein" in cfg["loss"]["_target_"] and not task.get("gradient_penalty"):
         yield "task.gradient_penalty: 0, but loss=wasserstein needs one; set it to 10"
+    if task.get("latent", 64) < 1:
+        yield f"task.latent: {task['latent']} leaves no noise to tell one image from another; 64 is usual"
     if task.get("critic_steps", 1) < 1:
         yield f"task.critic_steps: {task['critic_steps']} is below 1; 1 is usual, 5 for Wasserstein"
     if not dataset.get("patch_size") and not dataset.get("image_size"):

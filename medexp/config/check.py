@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ GROUPS = (
     *("callbacks", "logger", "metrics"),
 )
 OPTIONAL = ("degradation", "learning")  # groups that may be left out
+KNOWN = ("medexp", "monai", "torch", "torchmetrics", "torchvision", "pytorch_lightning")  # whose numbers are finite
 
 
 def check(cfg: dict[str, Any], headline: str) -> None:
@@ -30,6 +32,7 @@ def check(cfg: dict[str, Any], headline: str) -> None:
 
     groups = [*GROUPS, *(group for group in OPTIONAL if cfg.get(group))]
     problems = [problem for group in groups for problem in _group(group, cfg.get(group) or {})]
+    problems += [problem for key, value in cfg.items() for problem in _finite(key, value)]
     problems += pairing.problems(cfg, sound=not problems)
     if cfg["figures"] < 0:
         problems.append(f"figures: {cfg['figures']} is negative; give a number of test cases to draw, 0 for none")
@@ -107,6 +110,20 @@ def _nested(path: str, value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for index, child in enumerate(value):
             yield from _nested(f"{path}[{index}]", child)
+
+
+def _finite(path: str, value: Any) -> Iterator[str]:
+    """No comparison finds NaN, and infinity is above every least value: both would be found by the first step alone. Only a
+    class of the user's own may know what they are."""
+    if isinstance(value, dict):
+        own = "_target_" in value and str(value["_target_"]).partition(".")[0] not in KNOWN
+        for key, child in () if own else value.items():
+            yield from _finite(f"{path}.{key}", child)
+    elif isinstance(value, list):
+        for index, child in enumerate(value):
+            yield from _finite(f"{path}[{index}]", child)
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{path}: {value} is no finite number; give one"
 
 
 def _show(value: Any) -> str:

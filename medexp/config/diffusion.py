@@ -29,7 +29,9 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
     if not any(word in str(cfg["loss"]["_target_"]) for word in OF_NOISE):
         yield f"loss: {cfg['loss']['_target_']} compares no noise; choose mse, mae or smooth_l1"
     steps, levels = task.get("steps", 1), task.get("timesteps", 1000)
-    if task.get("sampler", "ddim") == "ddim" and (steps < 1 or levels % steps):
+    if levels < 1:
+        yield f"task.timesteps: {levels}; give 1 level of noise or more, 1000 are usual"
+    elif task.get("sampler", "ddim") == "ddim" and (steps < 1 or levels % steps):
         yield f"task.steps: {steps} does not divide task.timesteps ({levels}); DDIM walks in steps of one length, e.g. 50"
     if task.get("samples", 1) < 1:
         yield f"task.samples: {task['samples']}; give 1 or more"
@@ -49,6 +51,10 @@ def _classes(cfg: dict[str, Any]) -> Iterator[str]:
         yield f"model.num_class_embeds: {embeds}, but task.classes is {wanted}; leave it to its leaf (${{task.classes}})"
     if not by_class and task.get("guidance", 1.0) != 1:
         yield f"task.guidance: {task['guidance']}, but the task has no classes; choose task=diffusion_by_class"
+    if task.get("guidance", 1.0) < 0:
+        yield f"task.guidance: {task['guidance']} leads away from the class; give 0 or more, 1 is the class alone"
+    if not 0 <= task.get("drop_class", 0.1) < 1:
+        yield f"task.drop_class: {task['drop_class']} is no share from 0 to below 1; 0.1 is usual"
     if by_class and task.get("guidance", 1.0) != 1 and not task.get("drop_class", 0.1):
         yield "task.guidance: is towards the class from none, which task.drop_class=0 never learns; give 0.1"
 

@@ -30,6 +30,7 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
 
 def _of_views(cfg: dict[str, Any], task: dict[str, Any], loss: str) -> Iterator[str]:
     trainer, dataset = cfg["trainer"], cfg["dataset"]
+    yield from _numbers(cfg, task)
     if dataset["batch_size"] < 2:
         yield "dataset.batch_size: 1, but an image is told from the others of its batch; give 2 or more (32 is little)"
     if task.get("queue") and (task.get("momentum") is None or not loss.endswith(QUEUES)):
@@ -44,6 +45,24 @@ def _of_views(cfg: dict[str, Any], task: dict[str, Any], loss: str) -> Iterator[
     averages = [key for key, node in cfg["callbacks"].items() if node and "averaging" in str(node["_target_"])]
     if averages and task.get("momentum") is not None:
         yield f"callbacks.{averages[0]}: task.momentum averages the weights already; leave one of them out"
+
+
+def _numbers(cfg: dict[str, Any], task: dict[str, Any]) -> Iterator[str]:
+    """Values of task, loss and probes that mean nothing."""
+    if task.get("queue", 0) < 0:
+        yield f"task.queue: {task['queue']} is negative; 0 keeps none, 1024 is usual"
+    if not task.get("projector", [1]) or min(task.get("projector", [1])) < 1:
+        yield f"task.projector: {task['projector']}; give one width or more, each at least 1, e.g. [128, 64]"
+    if task.get("momentum") is not None and not 0 <= task["momentum"] < 1:
+        yield f"task.momentum: {task['momentum']} is not from 0 to below 1; 0.99 is usual, null is none"
+    if cfg["loss"].get("temperature", 1) <= 0:
+        yield f"loss.temperature: {cfg['loss']['temperature']} is not above 0; 0.1 is usual"
+    for name, probe in (task.get("probes") or {}).items():
+        for key in ("temperature", "penalty"):
+            if probe.get(key, 1) <= 0:
+                yield f"task.probes.{name}.{key}: {probe[key]} is not above 0; 0.1 is usual"
+        if probe.get("neighbours", 1) < 1:
+            yield f"task.probes.{name}.neighbours: {probe['neighbours']} is below 1; 10 are usual"
 
 
 def logged(cfg: dict[str, Any]) -> list[str]:

@@ -82,7 +82,10 @@ class Agreement(Task):
         self.register_buffer("queued", torch.tensor(0))  # projections that the queue was ever given
 
     def learn(self, split: Any) -> None:
-        """Looks for labels in the training split, before training."""
+        """Looks for labels in the training split, before training. Raises UserError where it has one case alone."""
+        if (count := len(split.training_targets())) < 2:
+            what = f"{count} training case, but an image is told from others"
+            raise UserError(f"dataset.split: {what}; give 2 or more (dataset.limit, dataset.split.limit_train)")
         self.probing.learn(split)
 
     def step(self, batch: Batch) -> Step:

@@ -78,6 +78,45 @@ def test_a_fault_is_named_with_its_key_at_any_depth(override: str, problem: str)
     assert any(found.startswith(problem) for found in problems(override)), problems(override)
 
 
+PHANTOM, PRETRAINING = "experiment=segmentation/phantom_2d", "experiment=pretraining/phantom_presence_2d"
+PIX2PIX, CYCLE = "experiment=translation/phantom_pix2pix", "experiment=translation/phantom_cyclegan"
+
+
+@pytest.mark.parametrize(
+    ("experiment", "override", "found"),
+    [
+        (PIX2PIX, "task.weight=nan", "task.weight: nan"),
+        (PIX2PIX, "task.weight=inf", "task.weight: inf"),
+        (CYCLE, "task.cycle=nan", "task.cycle: nan"),
+        ("experiment=diffusion/mednist", "task.guidance=nan", "task.guidance: nan"),
+        (PRETRAINING, "loss.temperature=nan", "loss.temperature: nan"),
+        ("experiment=anomaly/phantom_2d", "task.kl=nan", "task.kl: nan"),
+        ("experiment=semi_supervised/phantom_2d", "learning.weight=nan", "learning.weight: nan"),
+        ("experiment=semi_supervised/phantom_2d", "learning.weight=-inf", "learning.weight: -inf"),
+        ("experiment=semi_supervised/phantom_2d", "dataset.labelled=nan", "dataset.labelled: nan"),
+        (PHANTOM, "optimizer.lr=inf", "optimizer.lr: inf"),
+        (PHANTOM, "++optimizer.betas=[0.9,nan]", "optimizer.betas[1]: nan"),
+        (
+            "experiment=segmentation/phantom",
+            "++dataset.slabs={_target_: medexp.data.slabs.Slabs, shares: [nan, 0.2, 0.2]}",
+            "dataset.slabs.shares[0]: nan",
+        ),
+    ],
+)
+def test_a_number_that_is_none_is_named(experiment: str, override: str, found: str) -> None:
+    assert f"{found} is no finite number; give one" in problems(experiment, override)
+
+
+def test_classes_of_ones_own_may_know_what_infinity_is() -> None:
+    Path("mylab_norms").mkdir()
+    Path("mylab_norms/losses.py").write_text(
+        "from torch import nn\n\n\nclass Norm(nn.L1Loss):\n    def __init__(self, order: float) -> None:\n"
+        "        super().__init__()\n"
+    )
+    own = ["loss=mae", "loss._target_=mylab_norms.losses.Norm", "+loss.order=inf"]
+    assert problems(PHANTOM, *own) == []
+
+
 def test_all_problems_are_reported_at_once_under_a_headline() -> None:
     cfg = resolve(
         compose(["model.chanels=3", "optimizer.lr=abc", "callbacks.checkpoint.monitor=val/dise", "run_dir=run"])

@@ -150,6 +150,7 @@ def test_noise_of_the_validation_is_by_the_names_of_cases(words: list[str], tmp_
         (["loss=wasserstein"], "task.gradient_penalty: 0, but loss=wasserstein needs one; set it to 10"),
         (["task.gradient_penalty=10", "task.discriminator.norm=batch"], "batch norm mixes images"),
         (["task.gradient_penalty=-1"], "task.gradient_penalty: -1 is negative"),
+        (["task.latent=0"], "task.latent: 0 leaves no noise to tell one image from another"),
         (["task.critic_steps=0"], "task.critic_steps: 0 is below 1"),
         (["loss=mae"], "which task=gan has; choose hinge or wasserstein"),
         (["task.classes=3"], "task.classes: 3, but None are needed"),

@@ -248,3 +248,12 @@ def test_what_had_no_part_is_not_loaded_elsewhere(make: Make, fit: Fit, items: A
 def test_values_that_mean_nothing_are_refused(make: Make, given: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         make(**{**of("simclr"), **given})
+
+
+def test_an_image_alone_has_nothing_to_be_told_from(
+    make: Make, options: Callable[[], dict[str, Any]], items: list[dict[str, Any]]
+) -> None:
+    task: Any = make(**options())
+    with pytest.raises(UserError, match=r"dataset\.split: 1 training case, but an image is told from others; give 2"):
+        task.learn(Data(items[:1]))
+    task.learn(Data(items[:2]))
