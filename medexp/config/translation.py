@@ -8,6 +8,7 @@ from typing import Any
 
 OF_CLASSES = ("Dice", "Tversky", "Entropy", "Focal", "Cox", "Hazards")  # words in the names of losses
 
+DEGRADATION = "medexp.transforms.degradation.Degradation"
 PRETRAINING = ("views",)  # targets of tasks whose pairs are not for restoration
 
 
@@ -24,6 +25,7 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
     if images and any(word in loss for word in OF_CLASSES):
         yield f"loss: {loss} compares classes, the task gives images; choose mae, mse, smooth_l1 or structural"
     yield from _seen_by(cfg)
+    yield from _factor(cfg, degradation)
     channels = cfg["dataset"]["in_channels"]
     for key in ("inputs", "outputs"):
         chosen = degradation.get(key)
@@ -39,6 +41,23 @@ def problems(cfg: dict[str, Any]) -> Iterator[str]:
             f"task.residual: true needs as many channels in as out, these are {inputs(cfg)} and {outputs(cfg)} "
             "(degradation.inputs, outputs); set task.residual=false"
         )
+
+
+def _factor(cfg: dict[str, Any], degradation: dict[str, Any]) -> Iterator[str]:
+    """Of voxels that become one: a number, or one an axis, none of them above what there is."""
+    given, dims = degradation.get("factor"), cfg["dataset"]["spatial_dims"]
+    if given is None or degradation["_target_"] != DEGRADATION:
+        return
+    factors = [given] * dims if isinstance(given, int) else given
+    if len(factors) != dims:
+        yield f"degradation.factor: {given} for images of {dims} axes; give one number, or one for each axis"
+        return
+    key = next((key for key in ("patch_size", "image_size") if cfg["dataset"].get(key)), None)
+    for axis, (factor, size) in enumerate(zip(factors, cfg["dataset"][key] if key else (), strict=False)):
+        if factor > size:
+            what = f"{factor} is above the {size} voxels of axis {axis} (dataset.{key})"
+            yield f"degradation.factor: {what}; give at most {size}, 2 to 4 are usual"
+            return
 
 
 def _seen_by(cfg: dict[str, Any]) -> Iterator[str]:

@@ -37,7 +37,7 @@ class Slabs:
         if self.plane not in PLANES:
             hint = nearest(self.plane, list(PLANES)) or ";"
             raise UserError(f"dataset.slabs.plane: '{self.plane}'{hint} allowed: {', '.join(PLANES)}")
-        if len(self.shares) != 3 or min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+        if len(self.shares) != 3 or not all(s > 0 for s in self.shares) or abs(sum(self.shares) - 1) > 1e-6:
             raise UserError(f"dataset.slabs.shares: {list(self.shares)}; give [train, val, test] that add up to 1")
         if self.gap < 0:
             raise UserError(f"dataset.slabs.gap: {self.gap} is negative; 0 leaves no voxels out")

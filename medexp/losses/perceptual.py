@@ -121,6 +121,10 @@ def _layers(net: nn.Module, spatial_dims: int, in_channels: int, wanted: list[st
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"loss.net: {type(net).__name__} cannot take an image of {SIZE} an axis: {reason}") from None
     if wanted is not None:
+        if not wanted:
+            raise UserError(
+                f"loss.layers: [] names none; null takes the last of each resolution, of {', '.join(list(seen)[:5])}"
+            )
         if unknown := [name for name in wanted if name not in seen]:
             hint = nearest(unknown[0], list(seen)) or ";"
             raise UserError(

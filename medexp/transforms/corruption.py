@@ -23,7 +23,8 @@ class Corruption:
     *spatial). Every draw comes from `seed`. Probabilities are 0..1, 0 is off. In order (Models Genesis: Zhou et al. 2021,
     doi:10.1016/j.media.2020.101840; masks: He et al. 2022, arXiv:2111.06377, Xie et al. 2022, arXiv:2111.09886):
 
-    - intensity: a random curve that keeps the order of grey values and their range, through `control_points`.
+    - intensity: a random curve that keeps the order of grey values and their range, through
+      `control_points` = [least, most] points.
     - shuffle: voxels trade places within `blocks` small boxes of up to `block` voxels an axis.
     - paint: of these either `holes` boxes are filled (in-painting), or all but such boxes (out-painting, in one of five), with
       one value each time; a box has `hole` = [least, most] of each axis as a share.
@@ -55,7 +56,8 @@ class Corruption:
         if not (intensity or shuffle or paint or masked):
             raise UserError("degradation: nothing is spoilt; give intensity, shuffle, paint or masked")
         self.intensity, self.shuffle, self.paint, self.masked = intensity, shuffle, paint, masked
-        self.control_points = tuple(control_points)
+        least, most = interval("control_points", control_points, 3, 100, "degradation")
+        self.control_points = (int(least), int(most))
         self.blocks, self.block, self.holes, self.patch = blocks, block, holes, patch
         self.hole = interval("hole", hole, 0.01, 0.9, "degradation")
 
@@ -73,7 +75,7 @@ class Corruption:
         shape = image.shape[1:]
         changes: list[Any] = []
         if random.rand() < self.intensity:
-            changes.append(RandHistogramShift((self.control_points[0], self.control_points[-1]), prob=1.0))
+            changes.append(RandHistogramShift(self.control_points, prob=1.0))
         if random.rand() < self.shuffle:
             size = [min(self.block, axis) for axis in shape]
             changes.append(RandCoarseShuffle(self.blocks, [1] * len(shape), max_spatial_size=size, prob=1.0))

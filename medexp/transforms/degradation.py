@@ -16,6 +16,7 @@ from medexp.errors import UserError, nearest
 from medexp.transforms.bounds import interval
 
 KINDS = ("gaussian", "rician", "poisson", "low_dose")
+LEAST = 8  # voxels that may always become one, also where a stack has fewer slices
 REFERENCE = "reference"  # key of what the network is to give
 
 
@@ -60,10 +61,10 @@ class Degradation:
         self.inputs, self.outputs = _channels("inputs", inputs), _channels("outputs", outputs)
         self.blur = None if blur is None else interval("blur", blur, 0, 20, "degradation")
         self.factor = factor
-        if factor is not None and min([factor] if isinstance(factor, int) else factor) < 1:
-            raise UserError(
-                f"degradation.factor: {factor} is below 1; give voxels that become one, e.g. 2 or [1, 1, 4]"
-            )
+        factors = [factor] if isinstance(factor, int) else factor
+        if factors is not None and (not factors or min(factors) < 1):
+            what = "is below 1" if factors else "names no axis"
+            raise UserError(f"degradation.factor: {factor} {what}; give voxels that become one, e.g. 2 or [1, 1, 4]")
         self.noise, self.noise_std = noise, interval("noise_std", noise_std, 0, 1, "degradation")
 
     def __call__(self, item: Mapping[str, Any], seed: int) -> dict[str, Any]:
@@ -105,6 +106,10 @@ class Degradation:
         factors = (given,) * channel.ndim if isinstance(given, int) else tuple(given or ())
         if len(factors) != channel.ndim:
             raise UserError(f"degradation.factor: {list(factors)} for images of {channel.ndim} axes; give one for each")
+        for axis, (factor, size) in enumerate(zip(factors, channel.shape, strict=True)):
+            if factor > max(size, LEAST):
+                what = f"{factor} is above the {size} voxels of axis {axis}"
+                raise UserError(f"degradation.factor: {what}; give at most {size}, 2 to 4 are usual")
         return factors
 
 

@@ -59,6 +59,7 @@ def test_a_gap_keeps_neighbours_apart_and_a_turned_volume_is_cut_along_the_same_
         ({"plane": "axail"}, "dataset.slabs.plane: 'axail'; did you mean 'axial'"),
         ({"shares": [0.5, 0.5]}, r"dataset.slabs.shares: \[0.5, 0.5\]; give \[train, val, test\]"),
         ({"shares": [0.5, 0.3, 0.3]}, "add up to 1"),
+        ({"shares": [float("nan"), 0.2, 0.2]}, r"dataset.slabs.shares: \[nan, 0.2, 0.2\]; give"),
         ({"gap": -1}, "dataset.slabs.gap: -1 is negative"),
     ],
 )

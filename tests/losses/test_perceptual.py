@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,11 @@ def test_a_file_that_does_not_fill_the_network_is_refused(tmp_path: Path) -> Non
     ("options", "message"),
     [
         ({"weight": 0.0}, "loss.weight: 0.0 is not above 0"),
+        ({"layers": []}, "loss.layers: [] names none; null takes the last of each resolution, of conv_0"),
         ({"layers": ["down_9"]}, "loss.layers: 'down_9' gives no features; did you mean 'down_"),
         ({"in_channels": 3}, "loss.net: BasicUNet cannot take an image"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(message)):
         loss(tmp_path, **options)

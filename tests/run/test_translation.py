@@ -117,6 +117,16 @@ def test_the_same_command_gives_the_same_run_with_workers_and_without(
         (["task=segmentation", "loss=dice_ce"], "only task=translation restores images"),
         (["degradation=other_channels"], "degradation.outputs: [1], but dataset.in_channels is 1"),
         (["task.out_channels=2"], "task.out_channels: 2, but 1 channels are to be given"),
+        (["degradation=super_resolution_2", "degradation.factor=[2,2,2]"], "factor: [2, 2, 2] for images of 2 axes"),
+        (["degradation=super_resolution_2", "degradation.factor=[]"], "factor: [] for images of 2 axes"),
+        (
+            ["degradation=super_resolution_2", "degradation.factor=33", "dataset.patch_size=[32,32]"],
+            "factor: 33 is above the 32 voxels of axis 0",
+        ),
+        (
+            ["degradation=super_resolution_2", "degradation.factor=[1,49]", "dataset.patch_size=[64,48]"],
+            "factor: 49 is above the 48 voxels of axis 1 (dataset.patch_size); give at most 48",
+        ),
         (["loss=dice"], "compares classes, the task gives images"),
     ],
 )

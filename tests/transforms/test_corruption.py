@@ -79,6 +79,9 @@ def test_a_share_of_whole_patches_is_hidden() -> None:
     [
         ({}, "degradation: nothing is spoilt"),
         ({"paint": 2}, "degradation.paint: 2 is no probability"),
+        ({"intensity": 1.0, "control_points": []}, "degradation.control_points: got \\[\\]; allowed: .* 3 to 100"),
+        ({"intensity": 1.0, "control_points": [0, 0]}, "degradation.control_points: got"),
+        ({"intensity": 1.0, "control_points": [8, 4]}, "degradation.control_points: got"),
         ({"masked": 1.0}, "degradation.masked: 1.0 is not"),
         ({"masked": 0.5, "patch": 0}, "degradation.patch: 0 is less than 1"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -124,12 +125,14 @@ def test_channels_of_two_modalities_make_a_pair() -> None:
         ({"noise": "gausian"}, "degradation.noise: 'gausian'; did you mean 'gaussian'"),
         ({"noise_std": [0.2, 0.1]}, "degradation.noise_std"),
         ({"blur": [-1.0, 1.0]}, "degradation.blur"),
+        ({"factor": []}, "degradation.factor: [] names no axis"),
+        ({"factor": [2, 0]}, "degradation.factor: [2, 0] is below 1"),
         ({"factor": 0}, "degradation.factor: 0 is below 1"),
         ({"inputs": []}, "degradation.inputs"),
     ],
 )
 def test_a_bad_value_is_named_with_its_key(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message.replace(".", r"\.")):
+    with pytest.raises(UserError, match=re.escape(message)):
         Degradation(**options)
 
 
@@ -137,6 +140,19 @@ def test_what_is_restored_as_it_is_has_the_channels_that_the_network_sees() -> N
     case = item(3, 5, 5)
     assert torch.equal(Degradation(inputs=[2, 0], outputs=[1]).given(case)["image"], case["image"][[2, 0]])
     assert torch.equal(Degradation(**ALL).given(case)["image"], case["image"])
+
+
+@pytest.mark.parametrize(("factor", "axis"), [(1000, 0), ([1, 1, 13], 2), ([1, 21, 1], 1)])
+def test_a_factor_above_an_axis_is_said_before_it_takes_memory(factor: Any, axis: int) -> None:
+    shape = (24, 20, 12)
+    seen = f"above the {shape[axis]} voxels of axis {axis}; give at most {shape[axis]}"
+    with pytest.raises(UserError, match=rf"degradation\.factor: \d+ is {seen}"):
+        Degradation(factor=factor)(item(1, *shape), 0)
+
+
+@pytest.mark.parametrize("slices", [1, 3, 5, 6])
+def test_slices_are_made_thick_of_however_few(slices: int) -> None:
+    assert Degradation(factor=[1, 1, 4])(item(1, 16, 16, slices), 0)["image"].shape == (1, 16, 16, slices)
 
 
 def test_a_factor_or_channel_that_does_not_suit_the_image_is_said() -> None:

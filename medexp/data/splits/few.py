@@ -16,6 +16,8 @@ def check_few(limit_train: float | None, skip_train: int) -> None:
     """Raises UserError for numbers that leave nothing."""
     if limit_train is not None and limit_train <= 0:
         raise UserError(f"dataset.split.limit_train: {limit_train} is less than 1; null takes all")
+    if limit_train == 1 and isinstance(limit_train, float):
+        raise UserError("dataset.split.limit_train: 1.0 may be one case or all of them; give 1, or null for all")
     if limit_train is not None and limit_train > 1 and limit_train != int(limit_train):
         raise UserError(
             f"dataset.split.limit_train: {limit_train} is no number of cases, and no share; give 10, or 0.1 of them"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -19,7 +20,9 @@ def check_labelled(labelled: float | None, wanted: bool) -> None:
     """Raises UserError for a number or share of labelled cases that means nothing, or that nothing asks for."""
     if labelled is None:
         return
-    if labelled <= 0 or (labelled >= 1 and labelled != int(labelled)):
+    if labelled == 1 and isinstance(labelled, float):
+        raise UserError("dataset.labelled: 1.0 may be one case or all of them; give 1, or null for all")
+    if not math.isfinite(labelled) or labelled <= 0 or (labelled >= 1 and labelled != int(labelled)):
         raise UserError(
             f"dataset.labelled: {labelled} is neither a number of cases nor a share between 0 and 1; null labels all"
         )

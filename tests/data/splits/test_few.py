@@ -81,6 +81,7 @@ def case_patient(case: str) -> str:
     [
         ({"limit_train": 0}, "dataset.split.limit_train: 0 is less than 1"),
         ({"limit_train": 2.5}, "dataset.split.limit_train: 2.5 is no number of cases, and no share"),
+        ({"limit_train": 1.0}, "dataset.split.limit_train: 1.0 may be one case or all of them; give 1, or null"),
         ({"skip_train": -1}, "dataset.split.skip_train: -1 is negative"),
         ({"skip_train": 80}, r"dataset.split.skip_train: 80 of \d+ training cases leaves none"),
     ],

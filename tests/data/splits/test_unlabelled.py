@@ -65,10 +65,16 @@ def test_nothing_left_to_learn_from_is_said() -> None:
         set_aside(SPLIT, TEN, "mask", 8)
 
 
-@pytest.mark.parametrize("labelled", [0, -1, 2.5, -0.1])
+@pytest.mark.parametrize("labelled", [0, -1, 2.5, -0.1, float("nan"), float("inf")])
 def test_a_number_or_share_that_means_nothing_is_refused(labelled: float) -> None:
     with pytest.raises(UserError, match="neither a number of cases nor a share"):
         check_labelled(labelled, wanted=True)
+
+
+def test_one_as_a_share_is_not_taken_for_one_case() -> None:
+    with pytest.raises(UserError, match=r"dataset\.labelled: 1\.0 may be one case or all of them; give 1, or null"):
+        check_labelled(1.0, wanted=True)
+    check_labelled(1, wanted=True)
 
 
 def test_labels_that_nobody_sets_aside_are_refused() -> None:
