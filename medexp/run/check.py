@@ -35,10 +35,8 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
         overrides, exclude_bad = [*overrides, str(exclude_bad)], Path("excluded.txt")
     console = Console(highlight=False, soft_wrap=True, markup=False)
     cfg = plan(overrides)
+    data = _built(cfg)
     console.print("config: sound")
-    from medexp import build  # imports all that training needs: the config is judged before
-
-    data = build.datamodule(cfg)
     found = _examined(data)
     _print(console, data, found)
     target = report or Path(cfg["cache_dir"]) / "checks" / f"{_name(data, cfg)}.json"
@@ -54,6 +52,16 @@ def check(overrides: list[str], exclude_bad: Path | None = None, report: Path | 
         count = sum(map(len, found.warnings.values()))
         console.print(f"data: {data.describe()}; {count} warning{'s' * (count != 1)}")
     return 0
+
+
+def _built(cfg: dict[str, Any]) -> DataModule:
+    """The data module, and for a moment the rest: what no signature tells, constructors say. Raises UserError."""
+    from medexp import build  # imports all that training needs: the config is judged before
+
+    data = build.datamodule(cfg)
+    build.scorer(cfg)
+    build.task(cfg).configure_optimizers()
+    return data
 
 
 def _examined(data: DataModule) -> Findings:

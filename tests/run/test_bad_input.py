@@ -105,6 +105,39 @@ def test_a_mistake_in_the_config_is_named(
     assert not (tmp_path / "run").exists()
 
 
+PRETRAINING, MOCO = "experiment=pretraining/phantom_presence_2d", ["task=pretrain_moco", "loss=info_nce"]
+SEMI, RESTORED = "experiment=semi_supervised/phantom_2d", "experiment=translation/hippocampus_super_resolution"
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        ([PRETRAINING, *MOCO, "task.queue=-5"], "task.queue: -5"),
+        ([PRETRAINING, "task.projector=[]"], "task.projector: []"),
+        ([PRETRAINING, "task.probes.knn.neighbours=0"], "task.probes.knn.neighbours: 0"),
+        ([PRETRAINING, "loss.temperature=0"], "loss.temperature: 0"),
+        (["experiment=diffusion/phantom_2d", "task.timesteps=0"], "task.timesteps: 0"),
+        (["experiment=diffusion/phantom_2d", "metrics.test.count=1"], "metrics.test.count: 1"),
+        (["experiment=gan/phantom_2d", "task.latent=0"], "task.latent: 0"),
+        ([SEMI, "dataset.labelled=1.0"], "dataset.labelled: 1.0"),
+        ([SEMI, "learning.weight=-1"], "learning.weight: -1"),
+        ([SEMI, "optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        ([RESTORED, "degradation.factor=[2,2]"], "degradation.factor: [2, 2]"),
+        ([RESTORED, "degradation.factor=[]"], "degradation.factor: []"),
+        (["experiment=pretraining/hippocampus_restoration", "degradation.control_points=[]"], "control_points: got []"),
+    ],
+)
+def test_a_check_names_what_constructors_refuse_before_data_is_looked_at(
+    words: list[str], seen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", *words, "dataset.root=nowhere"]) == 2
+    error = capsys.readouterr().err
+    assert seen in error
+    assert "nowhere" not in error
+    assert "Traceback" not in error
+    assert len(error.strip().splitlines()) <= 2
+
+
 def test_too_few_cases_for_a_split_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write(tmp_path / "data", cases=2)
     assert main(["train", *words(root, tmp_path / "run")]) == 2
