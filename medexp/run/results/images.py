@@ -13,7 +13,9 @@ from medexp.data.records import Record
 from medexp.metrics.baselines import made
 from medexp.run.figures import Chosen, save
 from medexp.run.inference import Outcome, infer
+from medexp.run.planes import slice_name, unit
 from medexp.run.results.files import Array, Files, save_image
+from medexp.run.results.image_figures import Case, best_baseline, error_end, middle_plane, side_by_side
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,8 @@ class Images(Files):
 
     def begin(self, records: Sequence[Record], figures: Path) -> int:
         self.chosen = Chosen(self.cfg["figures"], len(records))
+        self.drawn: dict[str, Case] = {}
+        self.channels = 1
         return super().begin(records, figures)
 
     def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]]:
@@ -35,26 +39,34 @@ class Images(Files):
         given, reference = outcome.given.cpu().numpy(), outcome.target.numpy()
         others = {name: made(name, given, reference) for name in scorer.baselines}
         known = {name: image for name, image in others.items() if image is not None}
-        return outcome.record.case_id, scorer.case(outcome.scores.numpy(), reference, known)
+        row = scorer.case(outcome.scores.numpy(), reference, known)
+        if self.chosen.next():
+            self.channels = len(given)
+            self._keep(
+                outcome, {**known, "input": given, "network": outcome.scores.numpy(), "reference": reference}, row
+            )
+        return outcome.record.case_id, row
+
+    def _keep(self, outcome: Outcome, images: dict[str, Array], row: dict[str, Any]) -> None:
+        """The planes of a case until all are there: the figures share a scale."""
+        prepared, case_id = outcome.prepared, outcome.record.case_id
+        shape = images["reference"].shape[1:]
+        where = slice_name(shape, prepared.affine, shape[-1] // 2)
+        scores = {name: row.get("psnr" if name == "network" else f"psnr_{name}") for name in images}
+        planes = {name: middle_plane(image) for name, image in images.items()}
+        self.drawn[case_id] = Case(", ".join(filter(None, (case_id, where))), planes, scores)
 
     def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
-        if not self.chosen.next():
-            return
-        assert outcome.scores is not None
-        assert outcome.target is not None
-        assert outcome.given is not None
-        panels = {
-            "input": outcome.given.cpu().numpy(),
-            "network": outcome.scores.numpy(),
-            "reference": outcome.target.numpy(),
-        }
-        title = f"{outcome.record.case_id}   PSNR {row['psnr']:.1f} dB"
-        if row.get("psnr_input") is not None:
-            title += f" (input {row['psnr_input']:.1f})"
-        save(side_by_side(panels, title), self.figures / f"{outcome.record.case_id}.png")
+        """All are drawn together."""
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
-        """Every case is drawn by itself."""
+        if not self.drawn:
+            return
+        end = error_end(list(self.drawn.values()))
+        names = [key.removeprefix("psnr_") for key in rows[0] if key.startswith("psnr_")]
+        shown = best_baseline(rows, names), end, unit(self.data.preparation), self.channels
+        for case_id, case in self.drawn.items():
+            save(side_by_side(case, *shown), self.figures / f"{case_id}.png")
 
     def write(self, task: Task, records: Sequence[Record], paths: dict[str, Path]) -> None:
         other = (self.cfg.get("degradation") or {}).get("outputs") is not None
@@ -119,30 +131,3 @@ def as_file(values: Array, path: Path, stretched: bool = False) -> Array:
         low, high = np.percentile(image, (0.5, 99.5))
         image = (image - low) * (255 / ((high - low) or 1))
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def side_by_side(panels: dict[str, Array], title: str) -> Any:
-    """Middle slices of images (C, *spatial) in one row, at the reference's window, and where the network errs."""
-    from matplotlib.figure import Figure
-
-    planes = {name: _plane(image) for name, image in panels.items()}
-    low, high = np.percentile(planes["reference"], (0.5, 99.5))
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(1, len(planes) + 1)
-    for place, (name, plane) in zip(axes[:-1], planes.items(), strict=True):
-        place.imshow(plane, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-        place.set_title(name, fontsize=10)
-    error = np.abs(planes["network"] - planes["reference"])
-    drawn = axes[-1].imshow(error, cmap="magma", vmin=0, vmax=(high - low) / 4 or 1, interpolation="nearest")
-    axes[-1].set_title("absolute error", fontsize=10)
-    figure.colorbar(drawn, ax=axes[-1], shrink=0.8)
-    for place in axes:
-        place.set_axis_off()
-    return figure
-
-
-def _plane(image: Array) -> Array:
-    """(C, *spatial) to (rows, columns) of the first channel: the middle slice of a volume, its second axis up."""
-    plane = image[0]
-    return np.rot90(plane[..., plane.shape[-1] // 2]) if plane.ndim == 3 else plane

@@ -1,0 +1,36 @@
+"""What a drawn slice is of, and the unit of what is drawn: the words beneath figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from monai.transforms import NormalizeIntensity
+
+from medexp.data.preparation.prepare import Preparation
+from medexp.transforms.normalize import ClipZScore
+
+Array = np.ndarray[Any, Any]
+PLANES = {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "I": "axial", "S": "axial"}
+
+
+def unit(preparation: Preparation) -> str:
+    """Of the values of prepared images, and so of differences between them."""
+    how = preparation.normalize
+    if isinstance(how, ClipZScore) or (isinstance(how, NormalizeIntensity) and how.divisor is None):
+        return "standard deviations"
+    if how is not None:
+        return "normalised intensity"
+    return "intensity" if preparation.windows is None else "share of the window"
+
+
+def slice_name(shape: Sequence[int], affine: Array, index: int) -> str:
+    """Of a slice along the last axis of a volume, "axial slice 3 of 20", counted from 1; "" of a picture. The plane is the one
+    that it lies nearest to; left out where the file has no place in space."""
+    if len(shape) < 3:
+        return ""
+    nowhere = np.array_equal(affine, np.eye(4))
+    plane = "" if nowhere else f"{PLANES[nib.orientations.aff2axcodes(affine)[2]]} "
+    return f"{plane}slice {index + 1} of {shape[-1]}"
