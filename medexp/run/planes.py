@@ -1,4 +1,4 @@
-"""What a drawn slice is of, and the unit of what is drawn: the words beneath figures."""
+"""What a drawn slice is of, the unit of what is drawn, and the scale of errors: the words beneath figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from medexp.transforms.normalize import ClipZScore
 
 Array = np.ndarray[Any, Any]
 PLANES = {"L": "sagittal", "R": "sagittal", "A": "coronal", "P": "coronal", "I": "axial", "S": "axial"}
+TOP = 99.5  # percentile of errors at which their colours end
+SCALE = f"error: one scale for all figures of an evaluation, which ends at percentile {TOP} of the errors in them"
 
 
 def unit(preparation: Preparation) -> str:
@@ -34,3 +36,8 @@ def slice_name(shape: Sequence[int], affine: Array, index: int) -> str:
     nowhere = np.array_equal(affine, np.eye(4))
     plane = "" if nowhere else f"{PLANES[nib.orientations.aff2axcodes(affine)[2]]} "
     return f"{plane}slice {index + 1} of {shape[-1]}"
+
+
+def error_end(errors: Sequence[Array]) -> float:
+    """Where the colours of errors end: one value for all figures of an evaluation, so that they can be compared."""
+    return float(np.percentile(np.concatenate([each.ravel() for each in errors]), TOP)) or 1.0

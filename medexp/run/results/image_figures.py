@@ -10,9 +10,9 @@ import numpy as np
 
 from medexp.metrics.baselines import FITTED
 from medexp.metrics.table import mean, number
+from medexp.run.planes import SCALE
 
 Array = np.ndarray[Any, Any]
-TOP = 99.5  # percentile of the errors at which their colours end
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,6 @@ def best_baseline(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> st
     return max(free or means, key=lambda name: means[name], default=None)
 
 
-def error_end(cases: Sequence[Case]) -> float:
-    """Where the colours of errors end, one value for all figures of a run so that they can be compared."""
-    return float(np.percentile(np.concatenate([case.error.ravel() for case in cases]), TOP)) or 1.0
-
-
 def side_by_side(case: Case, baseline: str | None, end: float, unit: str, channels: int = 1) -> Any:
     """One row: input, baseline, network and reference at the reference's window, and the error from 0 to `end`."""
     from matplotlib.figure import Figure
@@ -61,8 +56,7 @@ def side_by_side(case: Case, baseline: str | None, end: float, unit: str, channe
     figure.colorbar(drawn, ax=axes[-1], shrink=0.8, extend="max", label=unit)
     for place in axes:
         place.set_axis_off()
-    scales = "grey: percentiles 0.5 to 99.5 of the reference; error: one scale for all figures of an evaluation, which ends at"
-    figure.supxlabel(f"{scales} percentile {TOP} of their errors", fontsize=8)
+    figure.supxlabel(f"grey: percentiles 0.5 to 99.5 of the reference; {SCALE}", fontsize=8)
     return figure
 
 

@@ -13,9 +13,9 @@ from medexp.data.records import Record
 from medexp.metrics.baselines import made
 from medexp.run.figures import Chosen, save
 from medexp.run.inference import Outcome, infer
-from medexp.run.planes import slice_name, unit
+from medexp.run.planes import error_end, slice_name, unit
 from medexp.run.results.files import Array, Files, save_image
-from medexp.run.results.image_figures import Case, best_baseline, error_end, middle_plane, side_by_side
+from medexp.run.results.image_figures import Case, best_baseline, middle_plane, side_by_side
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Images(Files):
     def finish(self, rows: list[dict[str, Any]]) -> None:
         if not self.drawn:
             return
-        end = error_end(list(self.drawn.values()))
+        end = error_end([case.error for case in self.drawn.values()])
         names = [key.removeprefix("psnr_") for key in rows[0] if key.startswith("psnr_")]
         shown = best_baseline(rows, names), end, unit(self.data.preparation), self.channels
         for case_id, case in self.drawn.items():

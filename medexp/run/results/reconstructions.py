@@ -13,7 +13,9 @@ from medexp.data.records import Record
 from medexp.metrics.anomaly import error
 from medexp.run.figures import Chosen, save
 from medexp.run.inference import Outcome, infer
+from medexp.run.planes import error_end, unit
 from medexp.run.results.files import Array, Files, save_image
+from medexp.run.results.reconstruction_figures import Reconstruction, cut, panels
 from medexp.tasks.base import Task
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,7 @@ class Reconstructions(Files):
 
     def begin(self, records: Sequence[Record], figures: Path) -> int:
         self.chosen = Chosen(self.cfg["figures"], len(records))
+        self.drawn: dict[str, Reconstruction] = {}
         return super().begin(records, figures)
 
     def row(self, outcome: Outcome, scorer: Any) -> tuple[str, dict[str, Any]]:
@@ -44,13 +47,18 @@ class Reconstructions(Files):
             return
         image, made = self._pair(outcome)
         label = outcome.prepared.label
-        kind = "" if outcome.target is None else f"   {self.data.classes[int(outcome.target.item())]}"
-        title = f"{outcome.record.case_id}{kind}   PSNR {row['psnr']:.1f} dB"
-        figure = panels(image, made, None if label is None else label[0].numpy() > 0, title)
-        save(figure, self.figures / f"{outcome.record.case_id}.png")
+        finding = None if label is None else label[0].numpy() > 0
+        kind = "" if outcome.target is None else str(self.data.classes[int(outcome.target.item())])
+        words = [outcome.record.case_id, kind, f"PSNR {row['psnr']:.1f} dB"]
+        self.drawn[outcome.record.case_id] = cut(image, made, finding, outcome.prepared.affine, words)
 
     def finish(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Every case is drawn by itself."""
+        """Once all are there, as the figures share a scale."""
+        if not self.drawn:
+            return
+        end = error_end([case.error for case in self.drawn.values()])
+        for case_id, case in self.drawn.items():
+            save(panels(case, end, unit(self.data.preparation)), self.figures / f"{case_id}.png")
 
     def write(self, task: Task, records: Sequence[Record], paths: dict[str, Path]) -> None:
         if any(path.suffix == ".png" for path in paths.values()):
@@ -66,31 +74,3 @@ class Reconstructions(Files):
             log.info("%s", path)
 
         infer(self.cfg, task, self.data, records, receive, labelled=False)
-
-
-def panels(image: Array, made: Array, finding: Array | None, title: str) -> Any:
-    """(C, *spatial) and what came back of it, of the slice with most of the finding (bool, *spatial), outlined, or the
-    middle one; and where the error is."""
-    from matplotlib.figure import Figure
-
-    index = image.shape[-1] // 2
-    if image.ndim == 4 and finding is not None and finding.any():
-        index = int(finding.sum(axis=(0, 1)).argmax())
-    planes = [image[0], made[0], error(image, made)]
-    if image.ndim == 4:
-        planes = [np.rot90(plane[..., index]) for plane in planes]
-        finding = None if finding is None else np.rot90(finding[..., index])
-    low, high = np.percentile(planes[0], (0.5, 99.5))
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    figure.suptitle(title)
-    axes = figure.subplots(1, 3)
-    for place, plane, name in zip(axes, planes, ("image", "reconstruction", "error"), strict=True):
-        drawn = (
-            {"cmap": "magma", "vmin": 0, "vmax": 2} if name == "error" else {"cmap": "gray", "vmin": low, "vmax": high}
-        )
-        place.imshow(plane, interpolation="nearest", **drawn)
-        place.set_title(name, fontsize=10)
-        place.set_axis_off()
-        if finding is not None and finding.any():
-            place.contour(finding, levels=[0.5], colors="cyan", linewidths=0.8)
-    return figure

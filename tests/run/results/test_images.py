@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from medexp.run.results.image_figures import Case, best_baseline, error_end, side_by_side
+from medexp.run.planes import error_end
+from medexp.run.results.image_figures import Case, best_baseline, side_by_side
 
 
 def case(error: float, title: str = "p1, axial slice 3 of 6") -> Case:
@@ -24,7 +25,7 @@ def test_the_best_baseline_that_is_no_bound_is_shown() -> None:
 
 def test_cases_of_a_run_share_a_scale_of_errors_that_says_that_it_ends() -> None:
     cases = [case(0.1), case(0.5)]
-    end = error_end(cases)
+    end = error_end([each.error for each in cases])
     for each in cases:
         axes = side_by_side(each, "gaussian", end, "standard deviations").axes
         assert [one.get_title() for one in axes[:5]] == [
