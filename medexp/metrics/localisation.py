@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from medexp.errors import UserError
 from medexp.metrics.boxes import matched, overlaps
-from medexp.metrics.table import BLANK, Row, describe, mean
+from medexp.metrics.table import BLANK, Row, describe, mean, number
 
 Array = np.ndarray[Any, Any]
 INSTANCES = ("instance_auroc", "instance_pointing")  # of networks of bags
@@ -134,13 +134,18 @@ CHANCE: dict[str, Callable[[Sequence[int], int], Array]] = {"centre": centre, "r
 
 def compared(rows: Sequence[Row], names: Sequence[str], others: Sequence[str], seed: int) -> dict[str, Any]:
     """{other: {score: {mean, low, high}}}: by how much the score is above that of the other, `<score>_<other>`, a case at a time,
-    with the 95 % interval of RESAMPLES bootstrap samples of the cases (Efron 1979)."""
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(rows), (RESAMPLES, len(rows)))
+    with the 95 % interval of RESAMPLES bootstrap samples of the cases (Efron 1979). Of `names` and, where rows have them, of
+    INSTANCES; cases in which one of the two is blank are left out."""
     found: dict[str, Any] = {}
     for other in others:
-        for name in names:
-            gaps = np.array([float(row[name]) - float(row[f"{name}_{other}"]) for row in rows])  # type: ignore[arg-type]
+        for name in (*names, *INSTANCES):
+            pairs = [(number(row.get(name)), number(row.get(f"{name}_{other}"))) for row in rows]
+            gaps = np.array([one - two for one, two in pairs if one is not None and two is not None])
+            if not len(gaps):
+                continue
+            drawn = np.random.default_rng(seed).integers(
+                0, len(gaps), (RESAMPLES, len(gaps))
+            )  # the same for all columns
             low, high = np.percentile(gaps[drawn].mean(axis=1), (2.5, 97.5))
             entry = {"mean": float(gaps.mean()), "low": float(low), "high": float(high)}
             found.setdefault(other, {})[name] = entry

@@ -21,15 +21,16 @@ from medexp.metrics.localisation import CHANCE, LocalisationScores, best_thresho
 from medexp.run import folder
 from medexp.run.figures import Chosen, save
 from medexp.run.inputs import inputs
-from medexp.run.localisation.drawing import overlay
+from medexp.run.localisation.case_figure import case_figure
 from medexp.run.localisation.mapping import Mapper, Seen
-from medexp.run.localisation.truth import has_truth, masks
+from medexp.run.localisation.truth import asked, has_truth, masks
 from medexp.run.localisation.writing import maps_written
 from medexp.run.predict import advised, timed
 from medexp.seeding import derive
 
 log = logging.getLogger(__name__)
 FOLDER, UNTRAINED, DRAWS = "localisation", "untrained", 5  # random maps a case
+DRAWN = 12  # figures, at least: `figures` of a run are few
 Array = np.ndarray[Any, Any]
 
 
@@ -110,11 +111,11 @@ class _Cases:
         """(seen, class, mask, {"": map, name of a chance: maps}) of every class that a case has and that has a map."""
         for record in track(self.records, len(self.records), "localising"):
             truths = masks(self.one.data, record)
-            asked = [kind for kind in self.one.mapper.classes() if kind in truths]
-            if not asked:
+            kinds = [kind for kind in self.one.mapper.classes() if kind in truths]
+            if not kinds:
                 continue
             seen = self.one.see(record)
-            for kind in asked:
+            for kind in kinds:
                 shape = truths[kind].shape
                 maps = {"": [self.one.mapper.map(seen, self.one.maps, kind)]}
                 maps[UNTRAINED] = [self.untrained.map(seen, self.one.maps, kind)]
@@ -137,23 +138,21 @@ class _Cases:
 
 def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Path) -> dict[str, Any]:
     scorer, data, rows = LocalisationScores(), one.data, []
-    drawn = Chosen(one.cfg["figures"], len(cases.records))
+    kinds, wanted = list(one.mapper.classes()), one.cfg["figures"]
+    total = sum(asked(data, record, kinds) for record in cases.records)
+    drawn = Chosen(wanted and max(wanted, DRAWN), total)
     for seen, kind, truth, maps in cases.each():
         row: dict[str, Any] = {"class": str(data.classes[kind]), "probability": seen.probabilities[kind]}
         for name, several in maps.items():
             scores = [scorer.case(values, truth, thresholds.get(name, 0.5)) for values in several]
             suffix = f"_{name}" if name else ""
             row |= {f"{key}{suffix}": float(np.mean([each[key] for each in scores])) for key in scorer.names}
-        for name, mapper in (("", one.mapper), (f"_{UNTRAINED}", cases.untrained)):
-            found = mapper.instances(seen, kind)
-            row |= {f"{key}{name}": value for key, value in (instance_scores(*found) if found else {}).items()}
+        row |= _instances(one, cases.untrained, seen, kind)
         rows.append({"case_id": seen.record.case_id, **row})
         values = maps[""][0]
         maps_written(seen, {str(data.classes[kind]): values}, into / "maps")
         if drawn.next():
-            title = f"{seen.record.case_id}   {row['class']} {row['probability']:.2f}   IoU {row['iou']:.2f}"
-            image = data.preparation.image_on_source(seen.prepared.image, seen.prepared, seen.record)
-            figure = overlay(image, values, truth, thresholds.get("", 0.5), title)
+            figure = case_figure(one.mapper, one.maps.method, seen, kind, (values, truth), thresholds.get("", 0.5), row)
             save(figure, into / "figures" / f"{seen.record.case_id}_{row['class']}.png")
     if not rows:
         raise UserError(f"{one.run}: no test case of {data.root} has a mask or box of a class that it was trained on")
@@ -166,6 +165,7 @@ def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Pa
         "cases": len(rows),
         "method": one.maps.method,
         "layers": [layer.name for layer in one.maps.layers],
+        "by_slice": one.mapper.by_slice(one.maps.method),
         "thresholds": {name or "network": thresholds.get(name, 0.5) for name in names},
         "metrics": metrics.pop("network"),
         "chance": metrics,
@@ -176,6 +176,18 @@ def _score(one: Localiser, cases: _Cases, thresholds: dict[str, float], into: Pa
     log.info("%d of %d test cases have a class with a mask or box", len({row["case_id"] for row in rows}), cases.total)
     log.info("results: %s, %s, maps and figures in %s", folder.PER_CASE, folder.SUMMARY, into)
     return summary
+
+
+def _instances(one: Localiser, untrained: Mapper, seen: Seen, kind: int) -> dict[str, Any]:
+    """Scores of the instances of a bag, of the network, untrained, and of weights that are all alike."""
+    row: dict[str, Any] = {}
+    for name, mapper in (("", one.mapper), (f"_{UNTRAINED}", untrained)):
+        found = mapper.instances(seen, kind)
+        row |= {f"{key}{name}": value for key, value in (instance_scores(*found) if found else {}).items()}
+    if found is not None:
+        alike = instance_scores(np.ones(len(found[1])), found[1])
+        row |= {f"{key}_uniform": value for key, value in alike.items()}
+    return row
 
 
 def draw(

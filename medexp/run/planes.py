@@ -28,14 +28,17 @@ def unit(preparation: Preparation) -> str:
     return "intensity" if preparation.windows is None else "share of the window"
 
 
+def plane_name(affine: Array) -> str:
+    """Of slices along the last axis, "axial slice", by the plane that they lie nearest to; "slice" where the file has no place
+    in space."""
+    if np.array_equal(affine, np.eye(4)):
+        return "slice"
+    return f"{PLANES[nib.orientations.aff2axcodes(affine)[2]]} slice"
+
+
 def slice_name(shape: Sequence[int], affine: Array, index: int) -> str:
-    """Of a slice along the last axis of a volume, "axial slice 3 of 20", counted from 1; "" of a picture. The plane is the one
-    that it lies nearest to; left out where the file has no place in space."""
-    if len(shape) < 3:
-        return ""
-    nowhere = np.array_equal(affine, np.eye(4))
-    plane = "" if nowhere else f"{PLANES[nib.orientations.aff2axcodes(affine)[2]]} "
-    return f"{plane}slice {index + 1} of {shape[-1]}"
+    """Of a slice along the last axis of a volume, "axial slice 3 of 20", counted from 1; "" of a picture."""
+    return "" if len(shape) < 3 else f"{plane_name(affine)} {index + 1} of {shape[-1]}"
 
 
 def error_end(errors: Sequence[Array]) -> float:

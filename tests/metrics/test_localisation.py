@@ -112,3 +112,11 @@ def test_instances_are_ranked_by_their_weights() -> None:
     assert instance_scores(weights, held) == {"instance_auroc": 0.75, "instance_pointing": 1.0}
     assert instance_scores(np.full(4, 0.25), held) == {"instance_auroc": 0.5, "instance_pointing": 0.5}
     assert set(instance_scores(weights, held | True).values()) == {None}
+
+
+def test_cases_without_instances_of_both_kinds_are_left_out_of_differences() -> None:
+    rows = [{"instance_auroc": 0.9, "instance_auroc_untrained": 0.5}, {"instance_auroc": None}]
+    found = compared(rows, [], ["untrained", "random"], seed=0)  # type: ignore[arg-type]
+    assert list(found) == ["untrained"]
+    gap = found["untrained"]["instance_auroc"]
+    assert (gap["mean"], gap["low"], gap["high"]) == pytest.approx((0.4, 0.4, 0.4))

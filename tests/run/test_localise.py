@@ -13,6 +13,7 @@ import pytest
 from medexp.cli import main
 from medexp.errors import UserError
 from medexp.run import folder
+from medexp.run.localisation.arguments import show
 from medexp.run.localise import draw, localise
 from medexp.run.train import start
 
@@ -43,6 +44,20 @@ def test_scores_stand_beside_those_of_what_knows_nothing(run: Path, summary: dic
         assert summary["chance"]["uniform"][name]["mean"] == pytest.approx(table[f"{name}_uniform"].mean())
         gap = (table[name] - table[f"{name}_centre"]).mean()
         assert summary["above_chance"]["centre"][name]["mean"] == pytest.approx(gap)
+
+
+def test_the_table_shows_how_far_above_chance_the_network_is(summary: dict, capsys) -> None:
+    show(summary)
+    means, gaps = capsys.readouterr().out.split("the network above")
+    assert "uniform" in means
+    gap = summary["above_chance"]["centre"]["iou"]
+    assert f"{gap['mean']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" in gaps
+    assert "boxes" not in gaps  # more of them is not better
+    assert "attention" not in gaps
+
+
+def test_as_many_maps_are_drawn_as_there_are_up_to_twelve(run: Path, summary: dict) -> None:
+    assert len(list((run / "localisation" / "figures").iterdir())) == min(summary["cases"], 12) > 1  # figures=1
 
 
 def test_only_cases_with_the_class_are_scored(run: Path, summary: dict, phantom_2d: Path) -> None:
@@ -146,7 +161,7 @@ def test_mistakes_on_the_command_line_are_named(run: Path, capsys) -> None:
         assert said in capsys.readouterr().err
 
 
-def test_attention_of_bags_is_scored_by_slice(phantom: Path, tmp_path: Path) -> None:
+def test_attention_of_bags_is_scored_by_slice(phantom: Path, tmp_path: Path, capsys) -> None:
     into = tmp_path / "bags"
     data = [f"dataset.root={phantom}", "dataset.source.patients=10", "dataset.image_size=[16,16,12]", "figures=1"]
     net = ["model.net.channels=[4]", "model.features=8", "trainer.max_epochs=1"]
@@ -158,6 +173,14 @@ def test_attention_of_bags_is_scored_by_slice(phantom: Path, tmp_path: Path) -> 
     assert found["metrics"]["instance_auroc"]["mean"] == pytest.approx(table["instance_auroc"].mean())
     assert found["chance"]["untrained"]["instance_auroc"]["n"] == found["metrics"]["instance_auroc"]["n"]
     assert "instance_auroc" not in found["chance"]["centre"]
+    assert found["chance"]["uniform"]["instance_auroc"]["mean"] == 0.5
+    gap = (table["instance_auroc"] - table["instance_auroc_untrained"]).mean()
+    assert found["above_chance"]["untrained"]["instance_auroc"]["mean"] == pytest.approx(gap)
+    show(found)
+    out = capsys.readouterr().out
+    assert "instance_pointing" in out
+    assert "box_recall" not in out
+    assert "attention is of whole slices: scores of voxels" in out
 
 
 def test_attention_is_refused_where_there_are_no_bags(run: Path) -> None:

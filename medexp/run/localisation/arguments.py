@@ -51,7 +51,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def show(summary: dict[str, Any]) -> None:
-    """The network beside what knows nothing, a row each."""
+    """The network beside what knows nothing, a row each, and how far it is above that. Of attention over slices the scores of
+    slices alone."""
+    from medexp.metrics.localisation import INSTANCES
+
+    names = list(summary["metrics"])
+    if summary["by_slice"] and any(name in names for name in INSTANCES):
+        names = [name for name in names if name in INSTANCES]
+    _means(summary, names)
+    _gaps(summary, [name for name in names if name != "boxes"])
+
+
+def _means(summary: dict[str, Any], names: list[str]) -> None:
     from rich.table import Table
 
     from medexp.run.report import number, show_table
@@ -59,8 +70,33 @@ def show(summary: dict[str, Any]) -> None:
     what = " of ".join([summary["method"], ", ".join(summary["layers"])][: 1 + bool(summary["layers"])])
     table = Table(title=f"{summary['part']}: {summary['cases']} maps, {what}", title_justify="left")
     table.add_column("map")
-    for name in summary["metrics"]:
+    for name in names:
         table.add_column(name, justify="right")
     for name, scores in {"network": summary["metrics"], **summary["chance"]}.items():
-        table.add_row(name, *(number((scores.get(score) or {}).get("mean")) for score in summary["metrics"]))
+        if any(score in scores for score in names):
+            table.add_row(name, *(number((scores.get(score) or {}).get("mean")) for score in names))
     show_table(table)
+
+
+def _gaps(summary: dict[str, Any], names: list[str]) -> None:
+    """By how much the network is above each, with 95 % intervals."""
+    from rich.table import Table
+
+    from medexp.run.report import show_table
+
+    others = [name for name, gaps in summary["above_chance"].items() if any(score in gaps for score in names)]
+    said = "attention is of whole slices: scores of voxels, which say little of it, are in summary.json alone"
+    table = Table(title="the network above ... (mean difference, 95 % interval)", title_justify="left")
+    for name in ("score", *others):
+        table.add_column(name, justify="right" if name in others else "left")
+    for score in names:
+        gaps = [summary["above_chance"][other].get(score) for other in others]
+        if any(gaps):
+            table.add_row(score, *("-" if gap is None else _interval(gap) for gap in gaps))
+    if summary["by_slice"]:
+        table.caption, table.caption_justify = said, "left"
+    show_table(table)
+
+
+def _interval(gap: dict[str, float]) -> str:
+    return f"{gap['mean']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"

@@ -67,19 +67,37 @@ class Mapper:
             0, 1
         )
 
-    def instances(self, seen: Seen, kind: int) -> tuple[Array, Array] | None:
-        """Of a network of bags: how much each instance of a case counts, and which of them hold voxels of the class, both (N,).
-        None of other networks, and of cases without a label map."""
-        if not hasattr(self.task.net, "bag") or seen.record.label is None:
+    def by_slice(self, method: str) -> bool:
+        """Whether maps are weights of whole slices, by the network of a bag of these."""
+        return (
+            method == "attention"
+            and hasattr(self.task.net, "bag")
+            and getattr(self.task.net, "patch_size", None) is None
+        )
+
+    def weights(self, seen: Seen) -> Array:
+        """Of a network of bags: how much each instance of a case counts, (N,)."""
+        net: Any = self.task.net
+        with torch.no_grad():
+            return np.asarray(net.attention(seen.batch["image"])[0].float().cpu().numpy())
+
+    def mask(self, seen: Seen, kind: int) -> Tensor | None:
+        """Where a class is on the prepared grid, boolean (1, *spatial); None of cases without a label map."""
+        if seen.record.label is None:
             return None
         preparation = self.data.preparation
         label = preparation.prepare(*preparation.read(seen.record, with_label=True)).label
         assert label is not None
+        return label == kind
+
+    def instances(self, seen: Seen, kind: int) -> tuple[Array, Array] | None:
+        """Of a network of bags: how much each instance of a case counts, and which of them hold voxels of the class, both (N,).
+        None of other networks, and of cases without a label map."""
+        if not hasattr(self.task.net, "bag") or (mask := self.mask(seen, kind)) is None:
+            return None
         net: Any = self.task.net
-        with torch.no_grad():
-            weights = net.attention(seen.batch["image"])[0].float().cpu().numpy()
-        held = net.bag((label == kind)[None].float())[0].flatten(1).amax(dim=1)
-        return weights, held.numpy() > 0
+        held = net.bag(mask[None].float())[0].flatten(1).amax(dim=1)
+        return self.weights(seen), held.numpy() > 0
 
     def classes(self) -> range:
         """Classes that have a map: of a yes or no that of the yes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,13 @@ Array = np.ndarray[Any, Any]
 
 def has_truth(record: Record) -> bool:
     return record.label is not None or record.boxes is not None
+
+
+def asked(data: DataModule, record: Record, kinds: Sequence[int]) -> int:
+    """How many of these classes `masks` has a mask of, without making them. Raises UserError as it does."""
+    if record.label is None:
+        return len({box.name for box in record.boxes or ()} & {str(data.classes[kind]) for kind in kinds})
+    return sum(kind in kinds for kind in masks(data, record))
 
 
 def masks(data: DataModule, record: Record) -> dict[int, Array]:

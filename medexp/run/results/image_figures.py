@@ -43,7 +43,7 @@ def side_by_side(case: Case, baseline: str | None, end: float, unit: str, channe
     """One row: input, baseline, network and reference at the reference's window, and the error from 0 to `end`."""
     from matplotlib.figure import Figure
 
-    names = [name for name in ("input", baseline, "network", "reference") if name in case.planes]
+    names = [name for name in ("input", baseline, "network", "reference") if name is not None and name in case.planes]
     low, high = np.percentile(case.planes["reference"], (0.5, 99.5))
     figure = Figure(figsize=(2.5 * len(names) + 3.2, 3.7), layout="constrained")
     figure.suptitle(case.title)
