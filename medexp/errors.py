@@ -22,21 +22,28 @@ class Faults(UserError):
 
 
 def grouped(problems: list[str]) -> list[str]:
-    """A line a problem; what is said alike of many cases ("case ID: ...") is said once, with all of their ids."""
-    cases: dict[str, list[str]] = {}
-    for problem in problems:
-        case, colon, reason = problem.removeprefix("case ").partition(": ")
-        if problem.startswith("case ") and colon:
-            cases.setdefault(reason, []).append(case)
+    """A line a problem; what is said alike of many cases, or rows of a table ("case ID: ...", "row 7: ..."), is said once, with
+    all of them."""
+    alike: dict[tuple[str, str], list[str]] = {}
+    parts = [_of_one(problem) for problem in problems]
+    for noun, name, reason in parts:
+        if noun:
+            alike.setdefault((noun, reason), []).append(name)
     lines = []
-    for problem in problems:
-        reason = problem.partition(": ")[2]
-        alike = cases.get(reason, []) if problem.startswith("case ") else []
-        if len(alike) < ALIKE:
+    for problem, (noun, name, reason) in zip(problems, parts, strict=True):
+        names = alike.get((noun, reason), [])
+        if len(names) < ALIKE:
             lines.append(problem)
-        elif alike[0] == problem.removeprefix("case ").partition(": ")[0]:
-            lines.append(f"{len(alike)} cases: {reason} (cases {', '.join(alike)})")
+        elif names[0] == name:
+            lines.append(f"{len(names)} {noun}s: {reason} ({noun}s {', '.join(names)})")
     return lines
+
+
+def _of_one(problem: str) -> tuple[str, str, str]:
+    """Noun, name and what is said of a case or row; no noun where it is of neither."""
+    noun, _, rest = problem.partition(" ")
+    name, colon, reason = rest.partition(": ")
+    return (noun, name, reason) if noun in ("case", "row") and colon else ("", "", problem)
 
 
 def nearest(word: str, allowed: list[str]) -> str:

@@ -65,8 +65,7 @@ class DataModule(Serving):
     seconds that a worker may stand still. degradation: pairs for networks that restore images (transforms/degradation.py).
     labelled: number or share of the training cases that keep labels. unlabelled, label_noise, synthetic: see their files.
     augment_on_device: batches are augmented after their transfer, where the network is, rather than by the workers.
-    split: `split(records, seed=...)` -> {"train": [...], "val": [...], "test": [...]}.
-    store: folder where prepared cases are kept; None: in memory. about: licence, citation, where to get it.
+    split: `split(records, seed=...)` -> {"train": [...], ...}. store: folder of prepared cases; None: in memory. about: licence ...
     """
 
     def __init__(
@@ -146,6 +145,7 @@ class DataModule(Serving):
         self.draws, self.balance, self.annotation = draws, balance, annotation
         self.timeout, self.augment_on_device, self.degradation = timeout, augment_on_device, degradation
         self.labelled, self.unlabelled, self.label_noise = labelled, unlabelled, check_noise(label_noise, target)
+        self.lists_unlabelled = unlabelled is not None or not KINDS[target].provides  # all images are cases
         self.synthetic = made_up(synthetic, target, self.classes)
         self.store, self.about = None if store is None else Path(store), about or {}
         self.split: Split | None = None  # set beforehand to keep a split that was written earlier (resume, evaluate)
@@ -158,7 +158,7 @@ class DataModule(Serving):
     def records(self) -> list[Record]:
         """All cases of the data set, less those that are left out by name. Raises UserError where there are none."""
         if self._records is None:
-            listed = listed_by(self.source, self.root, self.missing, [*self.covariates], self.unlabelled is not None)
+            listed = listed_by(self.source, self.root, self.missing, [*self.covariates], self.lists_unlabelled)
             found = selected(listed, self.root, self.exclude, self.missing)
             self._left_out = {record.case_id for record in listed} - {record.case_id for record in found}
             found = found if self.times is None else expand.time_points(found, self.preparation.file_channels)

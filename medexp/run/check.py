@@ -124,7 +124,7 @@ def _exclude(path: Path, data: DataModule, bad: dict[str, str], before: str | No
     whole scan. Returns what was done, in a line. Raises UserError for a list of another data set."""
     from medexp.data.select import listed_by
 
-    listed = listed_by(data.source, data.root, data.missing, unlabelled=data.unlabelled is not None)
+    listed = listed_by(data.source, data.root, data.missing, unlabelled=data.lists_unlabelled)
     known = {record.case_id for record in listed}
     new: dict[str, str] = {}
     for case, reason in bad.items():

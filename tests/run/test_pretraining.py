@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -75,6 +76,28 @@ def test_a_resumed_run_and_one_with_workers_are_the_unbroken_one(words: list[str
     assert metrics[0] == metrics[1]
     for name, value in torch.load(half / "checkpoints/last.ckpt", weights_only=True)["state_dict"].items():
         assert torch.equal(value, torch.load(whole / "checkpoints/last.ckpt", weights_only=True)["state_dict"][name])
+
+
+def test_rows_without_a_class_are_learnt_from_and_probes_are_fitted_to_the_others(
+    layouts: SimpleNamespace, tmp_path: Path
+) -> None:
+    root = layouts.pictures(tmp_path / "pictures", ["benign", "malignant"], each=16, size=32)
+    lines = (root / "labels.csv").read_text().splitlines()
+    known = [line if number % 2 else line.rsplit(",", 1)[0] + "," for number, line in enumerate(lines[1:])]
+    (root / "labels.csv").write_text("\n".join([lines[0], *known]) + "\n")
+    table = ["dataset=csv", f"dataset.root={root}", "dataset.classes=[benign,malignant]", "dataset.image_size=[32,32]"]
+    where = [*table, *SMALL, *MOCO, f"run_dir={tmp_path / 'run'}"]
+    start(["experiment=pretraining/phantom_presence_2d", *where])
+    split = json.loads((tmp_path / "run" / "split.json").read_text())
+    assert sum(map(len, split.values())) == 32
+    labelled = {line.split(",")[0].removesuffix(".png").replace("/", "_") for line in known if not line.endswith(",")}
+    assert (
+        f"of {len(labelled & set(split['train']))} of {len(split['train'])} training images"
+        in (tmp_path / "run" / "train.log").read_text()
+    )
+    tested = pd.read_csv(tmp_path / "run" / "per_case.csv").set_index("case_id")
+    assert tested["label"].notna().to_dict() == {case: case in labelled for case in tested.index}
+    assert tested["linear_correct"].notna().to_dict() == {case: case in labelled for case in tested.index}
 
 
 @pytest.mark.parametrize("way", [["task=pretrain_contrastive", "loss=contrastive"], MOCO], ids=["contrastive", "moco"])

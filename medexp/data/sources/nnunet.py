@@ -135,7 +135,8 @@ def _in_folders(root: Path, said: Description, problems: list[str], with_unlabel
     )
     numbers = range(1 if colour else said.channels)
     if not with_unlabelled:
-        problems += [f"case {case}: has no label map in labelsTr" for case in images if case not in names]
+        hint = "mend it, move its images away, or learn from such cases as well (learning=mean_teacher and the like)"
+        problems += [f"case {case}: has no label map in labelsTr; {hint}" for case in images if case not in names]
     return {
         case: (
             tuple(each.get(number) for number in numbers),

@@ -48,7 +48,7 @@ def records(
     case: the case id; default the image path with "_" for "/". split: train, val, test.
     patient: whose the case is; "auto": the column of a usual name for that, where there is one; None: each case is one.
     covariates: what else is known of a case (cells may be empty). with_unlabelled: so may those of the label and the target, for
-    something learns from such cases too.
+    something learns from such cases too, or from no label at all.
     """
     need_folder(root)
     path = inside(root, csv, "dataset.source.csv")
@@ -76,20 +76,33 @@ def records(
             raise UserError(
                 f"dataset.{key}: no column '{name}' in {path}{nearest(name, known)}; columns: {', '.join(known)}"
             )
-    empty = [
-        f"row {i}: column '{name}' is empty"
-        for key, name in columns.items()
-        if not (key == "target" and target_separator) and not (with_unlabelled and key in ("label", "target"))
-        for i in table.index[table[name].str.strip() == ""]
-    ]
-    if empty:
-        raise Faults(f"{len(empty)} empty cells in {path}", list(dict.fromkeys(empty)))
+    allowed = {"target"} if target_separator else set()
+    allowed |= {key for key in columns if _tells(key)} if with_unlabelled else set()
+    if empty := _empty(table, {key: name for key, name in columns.items() if key not in allowed}):
+        raise Faults(f"{len(empty)} empty cells in {path}", empty)
     found = _cases(root, path, table, images, used, target_separator)
     if covariates:
         rows = table[list(covariates)].to_dict("records")
         found = [replace(one, covariates=dict(row)) for one, row in zip(found, rows, strict=True)]  # type: ignore[arg-type]
     _some_event(found, path, event)
     return sorted_unique(found, root)
+
+
+def _tells(key: str) -> bool:
+    """Whether a column says what is learnt of a case."""
+    return key in ("label", "target", "time", "event") or key.startswith(MEASURE)
+
+
+def _empty(table: pd.DataFrame, columns: dict[str, str]) -> list[str]:
+    """Faults of cells that are empty, one each."""
+    found = {}
+    for key, name in columns.items():
+        move = "fill it, or leave the row out"
+        if _tells(key):
+            move = "fill it, leave the row out, or learn from such cases as well (learning=mean_teacher and the like)"
+        for row in table.index[table[name].str.strip() == ""]:
+            found[row, name] = f"row {row}: column '{name}' is empty; {move}"
+    return list(found.values())
 
 
 def _patients(table: pd.DataFrame, asked: str | None) -> str | None:
@@ -113,7 +126,7 @@ def _one_target(used: dict[str, str | None]) -> None:
 
 
 def _some_event(found: list[Record], path: Path, event: str | None) -> None:
-    if event and all(record.target[1] == 0 for record in found):
+    if event and all(record.target is None or record.target[1] == 0 for record in found):
         seen = f"all {len(found)} rows of {path} are censored"
         raise UserError(f"dataset.source.event: {seen}; 1 marks an event: is '{event}' the right column?")
 
@@ -199,7 +212,13 @@ def _faults(root: Path, row: dict[Any, Any], number: int, images: list[str], use
             problems.append(str(error))
     if used["split"] and row[used["split"]] not in PARTS:
         problems.append(f"row {number}: split '{row[used['split']]}' is not one of {', '.join(PARTS)}")
-    return [*problems, *(_follow_up(row, number, used) if used["time"] else ())]
+    return [*problems, *(_follow_up(row, number, used) if used["time"] and not _untold(row, used) else ())]
+
+
+def _untold(row: dict[Any, Any], used: dict[str, str | None]) -> bool:
+    """Whether a row says nothing, or not all, of what is learnt from a time and an event, or from several measures."""
+    names = [name for key, name in used.items() if name and _tells(key) and key not in ("label", "target")]
+    return any(not row[name].strip() for name in names)
 
 
 def _record(
@@ -212,9 +231,11 @@ def _record(
         target = None
     if target is not None and separator:
         target = [part.strip() for part in target.split(separator) if part.strip()]
-    if measures := {key.removeprefix(MEASURE): value for key, value in cell.items() if key.startswith(MEASURE)}:
+    if _untold(row, used):
+        target = None
+    elif measures := {key.removeprefix(MEASURE): value for key, value in cell.items() if key.startswith(MEASURE)}:
         target = measures
-    if "time" in cell:
+    elif "time" in cell:
         target = [_number(cell["time"]), _number(cell["event"])]
     relative = str(row[images[0]])
     return Record(

@@ -68,7 +68,8 @@ def test_all_files_that_do_not_fit_are_listed(tmp_path: Path) -> None:
         f"imagesTr/b_0002.nii.gz: {allowed}",
         f"imagesTr/odd.nii.gz: {allowed}",
         "labelsTr/d.nii.gz: a label map without an image",
-        "case c: has no label map in labelsTr",
+        "case c: has no label map in labelsTr; mend it, move its images away, or learn from such cases as well "
+        "(learning=mean_teacher and the like)",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,12 @@ from layouts import bids as bids_layout
 from layouts import nifti_folder as folder_layout
 from layouts import nnunet as nnunet_layout
 
+from medexp.data.module import DataModule
 from medexp.data.records import Record
 from medexp.data.sources import bids, nifti_folder, nnunet, table
+from medexp.data.splits.make import make_split
 from medexp.errors import Faults
+from medexp.targets import KINDS
 
 
 def labels(found: list[Record]) -> dict[str, bool]:
@@ -71,3 +75,45 @@ def test_rows_of_a_table(tmp_path: Path) -> None:
     }  # fmt: skip
     found = table.records(tmp_path, target="class", with_unlabelled=True)
     assert [record.target for record in found] == ["x", "y", None]
+
+
+def test_measures_and_times_of_a_row_may_be_blank_where_no_label_is_needed(tmp_path: Path) -> None:
+    rows = ["image,age,weight,months,died", "a.png,3,4,12,1", "b.png,,5,,0", "c.png,,,,"]
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    for options, known in (
+        ({"target": ["age", "weight"]}, {"age": "3", "weight": "4"}),
+        ({"target": None, "time": "months", "event": "died"}, [12.0, 1.0]),
+    ):
+        with pytest.raises(Faults, match="empty cells"):
+            table.records(tmp_path, **options)  # type: ignore[arg-type]
+        found = table.records(tmp_path, **options, with_unlabelled=True)  # type: ignore[arg-type]
+        assert [record.target for record in found] == [known, None, None]
+
+
+def test_many_blank_cells_are_one_line_with_the_next_move(tmp_path: Path) -> None:
+    rows = ["image,class", *(f"{index}.png,{'x' * (index > 5)}" for index in range(9)), ",x"]
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(Faults) as caught:
+        table.records(tmp_path, target="class")
+    assert str(caught.value).splitlines()[1:] == [
+        "  row 11: column 'image' is empty; fill it, or leave the row out",
+        "  6 rows: column 'class' is empty; fill it, leave the row out, or learn from such cases as well (learning=mean_teacher "
+        "and the like) (rows 2, 3, 4, 5, 6, 7)",
+    ]
+
+
+@pytest.mark.parametrize("kind", [*KINDS])
+def test_what_needs_no_label_learns_from_every_image(kind: str, tmp_path: Path) -> None:
+    rows = ["image,class", *(f"{index}.png,{'x' * (index % 2)}" for index in range(12))]
+    for index in range(12):
+        (tmp_path / f"{index}.png").write_bytes(b"")
+    (tmp_path / "labels.csv").write_text("\n".join(rows) + "\n")
+    source = partial(table.records, target="class")
+    data = DataModule(str(tmp_path), source, 2, 1, ["x", "y"], "class", kind, make_split)
+    if kind in ("image", "generation", "views", "reconstruction"):
+        assert sum(map(len, data.parts().values())) == 12
+    else:
+        with pytest.raises(Faults, match="6 empty cells"):
+            data.parts()
