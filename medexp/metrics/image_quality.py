@@ -22,7 +22,7 @@ from medexp.metrics.baselines import NAMES
 from medexp.metrics.table import Row, describe, number
 
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of MS-SSIM (Wang 2003)
-WINDOW, SIGMA = 11, 1.5  # of SSIM (Wang 2004, doi:10.1109/TIP.2003.819861)
+WINDOW = 11  # voxels of SSIM (Wang 2004, doi:10.1109/TIP.2003.819861), all of one weight
 LOSSLESS = 100.0  # dB, given where an image equals its reference, whose PSNR is infinite
 SHOWN = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "mae": "absolute error"}
 
@@ -42,7 +42,7 @@ def structure(image: Tensor, reference: Tensor) -> float | None:
     if min(sides) <= WINDOW // 2:
         return None
     size = min(WINDOW, *(side if side % 2 else side - 1 for side in sides))
-    options: dict[str, Any] = {"kernel_size": size, "sigma": SIGMA, "gaussian_kernel": False}
+    options: dict[str, Any] = {"kernel_size": size, "gaussian_kernel": False}
     return float(ssim(images, references, data_range=_width(reference), **options))  # type: ignore[arg-type]
 
 

@@ -101,7 +101,9 @@ def _overrides(path: Path) -> list[str]:
 
 
 def _unseeded(value: str, seed: int) -> str:
-    """A path that ends in the run's seed, such as the run that gave its weights, is one choice over all seeds."""
+    """A path that ends in the run's seed, such as the run that gave its weights, is one choice over all seeds; what a sweep
+    has escaped is as it was given."""
+    value = re.sub(r"\\([^\w\s])", r"\1", value)
     return re.sub(rf"(?<=\D){seed}$", "${seed}", value) if "/" in value else value
 
 

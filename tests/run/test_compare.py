@@ -84,6 +84,12 @@ def test_runs_that_differ_in_names_alone_are_set_beside_the_first(tmp_path: Path
     assert rows[1]["key"] is None
 
 
+def test_what_a_sweep_has_escaped_is_shown_as_it_was_given(tmp_path: Path) -> None:
+    given = r"init.weights=outputs/source_$\{seed\}"
+    rows = compare([run(tmp_path, "a", 0, 0.5), run(tmp_path, "b", 0, 0.6, given)], None, None, None)
+    assert rows[1]["choices"] == "init.weights=outputs/source_${seed}"
+
+
 def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     rows = compare([run(tmp_path, name, 0, 0.5, f"optimizer.lr={name}") for name in ("0.1", "0.01")], None, None, None)
     assert [row["value"] for row in rows] == ["0.01", "0.1"]
