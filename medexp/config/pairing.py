@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +11,7 @@ from medexp.config import (
     autoencoder,
     detection,
     diffusion,
+    forward,
     learning,
     mixing,
     modalities,
@@ -23,7 +23,6 @@ from medexp.config import (
     translation,
     values,
 )
-from medexp.config.trial import on_meta, reason
 from medexp.errors import nearest
 from medexp.targets import KINDS
 
@@ -39,7 +38,7 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     if not sound:
         return found
     facts = list(_target(cfg)) or [*_of_tasks(cfg), *_loss(cfg), *_model_facts(cfg), *mixing.problems(cfg)]
-    return [*facts, *found, *(_forward(cfg) if not facts else ())]
+    return [*facts, *found, *(forward.problems(cfg) if not facts else ())]
 
 
 def _of_tasks(cfg: dict[str, Any]) -> Iterator[str]:
@@ -156,77 +155,3 @@ def _fused(cfg: dict[str, Any]) -> Iterator[str]:
             "optimizer.fused: true unscales float16 gradients itself, so that trainer.gradient_clip_val cannot clip them; "
             "set one of them to null"
         )
-
-
-def _forward(cfg: dict[str, Any]) -> Iterator[str]:
-    """One forward pass of the training shape on torch's meta device: shapes without memory or arithmetic."""
-    import torch
-
-    dataset = cfg["dataset"]
-    size = dataset.get("patch_size") or dataset.get("image_size")
-    if size is None:
-        return
-    image = torch.empty((2, *sequence.frames(cfg), diffusion.inputs(cfg), *size), device="meta")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            given = adversarial.given(cfg) or (image,)
-            output = _alone(cfg, on_meta(cfg["model"]))(*given, **sequence.given(cfg))
-    except Exception as error:
-        shown = f"an image of {dataset['in_channels']} x {list(size)} (dataset.patch_size)"
-        yield f"model: {cfg['model']['_target_']} cannot take {shown}: {reason(error)}"
-        return
-    outcomes = (_output, sequence.outcome, values.output, diffusion.output, adversarial.output, autoencoder.output)
-    found = [problem for outcome in outcomes for problem in outcome(cfg, output, tuple(size))]
-    yield from found or _whole(cfg, image)
-
-
-def _whole(cfg: dict[str, Any], image: Any) -> Iterator[str]:
-    """Whether whole images come to the network in sizes that it takes, tried with odd ones."""
-    import torch
-    from hydra.utils import instantiate
-
-    node = cfg["inferer"].get("inferer") or cfg["inferer"]  # mirrored inferers hold another
-    bare = str(node["_target_"]).endswith("SimpleInferer") and KINDS[cfg["task"]["target"]].dense
-    if "divisible_by" not in node and not bare:
-        return
-    sizes = [size + 1 for size in image.shape[2:]] if bare else [node["divisible_by"] * 2 + 1] * (image.ndim - 2)
-    odd = torch.empty((1, image.shape[1], *sizes), device="meta")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            shape = instantiate(node, _convert_="all")(odd, _alone(cfg, on_meta(cfg["model"]).eval())).shape
-    except Exception as error:
-        if bare:
-            yield f"inferer: {node['_target_']} hands images over as they are, {sizes} cannot be taken; use inferer=whole"
-            return
-        what = f"{node['divisible_by']} does not suit {cfg['model']['_target_']} ({reason(error)})"
-        yield f"inferer.divisible_by: {what}; give a multiple of the product of its strides, or inferer=sliding_window"
-        return
-    if bare and list(shape[2:]) != sizes:
-        yield f"inferer: {node['_target_']} hands images over as they are, and {sizes} comes back as {list(shape[2:])}; use inferer=whole"
-
-
-def _alone(cfg: dict[str, Any], net: Any) -> Any:
-    """The network as a function of images alone."""
-    return autoencoder.bound(cfg, diffusion.bound(cfg, net))
-
-
-def _output(cfg: dict[str, Any], output: Any, size: tuple[int, ...]) -> Iterator[str]:
-
-    dense = KINDS[cfg["task"]["target"]].dense
-    if dense is None:
-        return
-    first = output[0] if isinstance(output, list | tuple) else output
-    channels = cfg["task"]["out_channels"]
-    stacked = first.ndim == len(size) + 3  # deep-supervision heads: (B, heads, K, *spatial)
-    spatial = tuple(first.shape[-len(size) :]) if first.ndim > 2 else ()
-    net = cfg["model"]["_target_"]
-    if dense != bool(spatial):
-        kind = "one value a voxel" if dense else "one value an image"
-        yield f"model: {net} returns {tuple(first.shape)}, but the task needs {kind}; choose another model"
-    elif dense and spatial != size:
-        seen = f"a map of {list(spatial)} for an image of {list(size)}"
-        yield f"model: {net} returns {seen}; choose a dataset.patch_size that its strides divide"
-    elif first.shape[2 if stacked else 1] != channels:
-        yield f"model: {net} returns {first.shape[2 if stacked else 1]} channels, but task.out_channels is {channels}"

@@ -11,6 +11,7 @@ from torch import Tensor
 from medexp.data.cases import EvalCases, Item
 from medexp.data.frames import Frames
 from medexp.data.loading import Resumable, loader
+from medexp.data.splits.unlabelled import UNLABELLED
 
 if TYPE_CHECKING:
     from medexp.data.store.entries import Kept
@@ -35,6 +36,13 @@ class TrainingSplit(Resumable):
         if self.sequence is not None and self.sequence.horizon:
             targets = [values[-self.sequence.horizon - 1 :] for values in targets]
         return torch.stack(targets)
+
+    def training_sizes(self) -> list[tuple[int, ...]]:
+        """Sizes (voxels) of the prepared images that are learnt from, each once; none of studies of several frames."""
+        if self.sequence is not None:
+            return []
+        cases = [*self._cases["train"], *self._cases.get(UNLABELLED, ())]
+        return sorted({kept.shape("image")[1:] for _, kept in cases})
 
     def training_boxes(self) -> Tensor:
         """(N, 2 * axes): the boxes of all training cases on their prepared grids."""

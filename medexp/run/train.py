@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from medexp.config import compose, latent
+from medexp.config import compose, forward, latent
 from medexp.config.check import check
 from medexp.errors import UserError
 from medexp.run import folder, looking, process
@@ -138,10 +138,7 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     first = trainer.is_global_zero
     folder.log_to(run / folder.LOG if first else None)
     initial = _early(cfg)
-    data = build.datamodule(cfg)
-    if (run / folder.SPLIT).is_file():
-        data.split = folder.read_json(run / folder.SPLIT)
-    data.setup()
+    data = _prepared(cfg, run)
     if first:
         environment = {**folder.environment(cfg["seed"]), "repeatable": repeatable.conditions(cfg, trainer)}
         folder.write_json(run / folder.ENVIRONMENT, environment)
@@ -169,6 +166,19 @@ def _run(cfg: dict[str, Any], run: Path) -> dict[str, Any]:
     folder.write_json(run / "result.json", result)
     _finish_loggers(cfg, run, trainer, data)
     return result
+
+
+def _prepared(cfg: dict[str, Any], run: Path) -> Any:
+    """The data set, set up. Raises UserError, also where whole images of its sizes do not go through the network."""
+    from medexp import build
+
+    data = build.datamodule(cfg)
+    if (run / folder.SPLIT).is_file():
+        data.split = folder.read_json(run / folder.SPLIT)
+    data.setup()
+    for problem in forward.of_whole_images(cfg, data.training_sizes()):
+        raise UserError(problem)
+    return data
 
 
 def _early(cfg: dict[str, Any]) -> Any:
