@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,10 @@ def expand(cfg: dict[str, Any]) -> None:
     if not weights.is_file():
         raise UserError(
             f"task.autoencoder: {weights} does not exist; train it first: medexp train task=autoencoder ..."
+        )
+    if not zipfile.is_zipfile(weights):  # as they all are: said before any data is read
+        raise UserError(
+            f"task.autoencoder: {weights} is cut off, or no checkpoint; give another run, or train it again"
         )
     cfg["task"]["autoencoder"] = {"_target_": TARGET, "net": net, "weights": str(weights)}
 

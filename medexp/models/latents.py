@@ -49,7 +49,7 @@ def _state(weights: str) -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     except Exception as error:  # torch and zipfile raise many kinds for a broken or unsafe file
-        said = (str(error) or type(error).__name__).splitlines()[0]
+        said = (str(error) or type(error).__name__).split(". ")[0].splitlines()[0]
         hint = "give a run whose checkpoint is whole, or train it again"
         raise UserError(
             f"task.autoencoder: {weights} holds no weights that can be read safely: {said}; {hint}"

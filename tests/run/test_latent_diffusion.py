@@ -100,6 +100,18 @@ def test_a_run_that_is_no_autoencoder_or_has_seen_other_images_is_refused(
         latent.expand(cfg)
 
 
+@pytest.mark.parametrize("left", [0, 3000])
+def test_a_damaged_checkpoint_is_named_before_anything_is_read(
+    left: int, words: list[str], autoencoder: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(autoencoder, tmp_path / "autoencoder")
+    best = copy / "checkpoints/best.ckpt"
+    best.write_bytes(best.read_bytes()[:left])
+    cfg = resolve(compose([*words, *LATENT, f"task.autoencoder={copy}"]))
+    with pytest.raises(UserError, match=rf"task\.autoencoder: {best} is cut off, or no checkpoint"):
+        latent.expand(cfg)
+
+
 def test_a_latent_is_asked_for() -> None:
     with pytest.raises(UserError, match=r"task\.autoencoder: has no value yet"):
         problems("experiment=diffusion/phantom_2d", *LATENT)
