@@ -46,6 +46,11 @@ def _of_one(problem: str) -> tuple[str, str, str]:
     return (noun, name, reason) if noun in ("case", "row") and colon else ("", "", problem)
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def nearest(word: str, allowed: list[str]) -> str:
     """`; did you mean 'x'?` for the one or two entries of `allowed` nearest to `word`, or nothing where none is near."""
     import difflib

@@ -43,6 +43,7 @@ def _register() -> None:
         Plugins.instance().register(OwnConf)
     ConfigStore.instance().store(name="root", node=Root)
     OmegaConf.register_new_resolver("count", len, replace=True)
+    OmegaConf.register_new_resolver("count_or_one", lambda classes: max(len(classes), 1), replace=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("thresholds", lambda classes: len(classes) - 1, replace=True)
     OmegaConf.register_new_resolver("classes_or_none", lambda classes: len(classes) + 1, replace=True)

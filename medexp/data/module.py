@@ -38,7 +38,7 @@ from medexp.data.targets import encode
 from medexp.data.unlabelled import Unlabelled
 from medexp.data.unpaired import scored
 from medexp.data.values import valued
-from medexp.errors import Faults
+from medexp.errors import Faults, counted
 from medexp.targets import KINDS
 
 log = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ class DataModule(Serving):
         for word in known.lacking(self.covariates, [record.covariates for each in parts.values() for record in each]):
             log.info("dataset.covariates: %s", word)
         if said := [*small_parts(parts), *judge(parts, kept, self.classes, self.target, self.root)]:
-            log.info("%d warnings on the data, e.g. %s (`medexp check` lists them)", len(said), said[0])
+            log.info("%s on the data, e.g. %s (`medexp check` lists them)", counted(len(said), "warning"), said[0])
         self._kept = {name: case for name, case in kept.items() if "image" in case}
         if self.patch_size is None:
             need_one_size([case.shape("image")[1:] for case in self._kept.values()], self.batch_size)

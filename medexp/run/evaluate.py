@@ -19,7 +19,7 @@ from medexp.data.records import Record
 from medexp.data.splits.make import check_split
 from medexp.data.splits.unlabelled import UNLABELLED, has_label
 from medexp.data.store.content import Contents
-from medexp.errors import UserError
+from medexp.errors import UserError, counted
 from medexp.run import folder, missing
 from medexp.run.results import results
 from medexp.run.volumes import volume_id
@@ -166,7 +166,7 @@ def score(
 ) -> dict[str, Any]:
     """Predicts, compares and writes the results into `output`. known: what else the summary says of the cases."""
     scorer, found = build.scorer(cfg), results(cfg, data)
-    log.info("evaluating %d cases (%s)", found.begin(records, output / "figures"), part)
+    log.info("evaluating %s (%s)", counted(found.begin(records, output / "figures"), "case"), part)
     _make(output)
     rows = found.rows(task, records, scorer)
     found.finish(rows)

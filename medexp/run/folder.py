@@ -220,7 +220,8 @@ def git_state() -> dict[str, Any] | None:
 
 
 def log_to(path: Path | None) -> None:
-    """medexp's log lines to the terminal, and to a file in the run folder."""
+    """medexp's log lines to the terminal, and to a file in the run folder. Those with `extra={"file_alone": True}` are for the
+    file: the terminal is told otherwise."""
     from rich.logging import RichHandler
 
     root = logging.getLogger("medexp")
@@ -229,10 +230,11 @@ def log_to(path: Path | None) -> None:
     for handler in list(root.handlers):
         handler.close()
         root.removeHandler(handler)
+    terminal: logging.Handler = logging.StreamHandler(sys.stdout)
     if sys.stdout.isatty():
-        root.addHandler(RichHandler(show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False))
-    else:
-        root.addHandler(logging.StreamHandler(sys.stdout))
+        terminal = RichHandler(show_path=False, show_level=False, log_time_format="%H:%M:%S", markup=False)
+    terminal.addFilter(lambda record: not getattr(record, "file_alone", False))
+    root.addHandler(terminal)
     if path is not None:
         file = logging.FileHandler(path, encoding="utf-8")
         file.handleError = lambda record: None  # type: ignore[method-assign]  # of a full disk the checkpoints speak

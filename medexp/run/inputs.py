@@ -17,7 +17,7 @@ from medexp.data.records import Record
 from medexp.data.select import selected
 from medexp.data.sources import bids, dicom, nifti_folder, nnunet, object_masks
 from medexp.data.sources.folders import images_below, sorted_unique
-from medexp.errors import Faults, UserError
+from medexp.errors import Faults, UserError, counted
 from medexp.run.tables import of_table, participants
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def _of_folder(source: Path, data: DataModule, output: Path | None) -> list[Reco
     if found:
         taken = {path for record in found for path in record.files}
         aside = [path for path in top if path not in taken]
-        log.info("%s: %d cases in the layout that the run was trained on", source, len(found))
+        log.info("%s: %s in the layout that the run was trained on", source, counted(len(found), "case"))
         if aside:
             log.info("%s: %d other images are left aside (e.g. %s)", source, len(aside), aside[0].name)
         return found
@@ -69,8 +69,8 @@ def _of_folder(source: Path, data: DataModule, output: Path | None) -> list[Reco
         raise UserError(f"--input: {source} holds no image that can be read, nor do folders in it; {forms(data)}")
     found = plain(images, source, data)
     folders = len({path.parent for path in images})
-    where = "it" if top else f"{folders} folder{'s' * (folders > 1)} below it"
-    log.info("%s: %d images in %s, %d cases", source, len(images), where, len(found))
+    where = "it" if top else f"{counted(folders, 'folder')} below it"
+    log.info("%s: %s in %s, %s", source, counted(len(images), "image"), where, counted(len(found), "case"))
     return found
 
 

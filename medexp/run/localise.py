@@ -15,7 +15,7 @@ from medexp import build
 from medexp.data.progress import track
 from medexp.data.records import Record
 from medexp.data.splits.make import check_split
-from medexp.errors import Faults, UserError
+from medexp.errors import Faults, UserError, counted
 from medexp.inferers.class_maps import ClassMaps
 from medexp.metrics.localisation import CHANCE, LocalisationScores, best_threshold, compared, instance_scores
 from medexp.run import folder
@@ -234,7 +234,7 @@ def draw(
     table = output / "maps.csv"
     columns = ["case_id", "class", "probability", "peak", "map"]
     folder.write(table, pd.DataFrame(rows, columns=columns).to_csv(index=False))
-    log.info("%s: %d maps of %d cases", table, len(rows), len(records) - len(faults))
+    log.info("%s: %s of %s", table, counted(len(rows), "map"), counted(len(records) - len(faults), "case"))
     if faults:
         raise Faults(f"{len(faults)} of {len(records)} cases cannot be used", faults)
     return table

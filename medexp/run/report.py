@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from medexp.run import folder
+from medexp.run import folder, summary_table
 
 
 def print_run(result: dict[str, Any]) -> None:
@@ -33,17 +33,18 @@ def shown(path: Path) -> str:
 
 
 def print_summary(summary: dict[str, Any]) -> None:
-    """Metrics as a table: mean, and each class where there is one."""
-    metrics = {name: entry for name, entry in summary["metrics"].items() if isinstance(entry, dict) and "mean" in entry}
-    classes = list(dict.fromkeys(name for entry in metrics.values() for name in entry.get("per_class") or {}))
-    table = Table(title=f"{summary['part']}: {summary['cases']} cases ({summary['checkpoint']})", title_justify="left")
+    """Metrics as a table: the mean, or what it is of, and each class, or what stands beside it, where there is one."""
+    metrics = summary_table.shown(summary)
+    wanted = summary_table.columns(metrics)
+    table = Table(title=summary_table.title(summary, metrics), title_justify="left")
     table.add_column("metric")
-    for name in ("mean", *classes):
+    for name in wanted:
         table.add_column(name, justify="right")
     for name, entry in metrics.items():
-        parts = entry.get("per_class") or {}
-        table.add_row(name, number(entry["mean"]), *(number((parts.get(one) or {}).get("mean")) for one in classes))
+        values = map(number, summary_table.cells(name, entry, wanted))
+        table.add_row(summary_table.row_name(name, metrics), *values)
     show_table(table)
+    show_note(summary_table.notes(metrics))
     print_missing(summary.get("missing_modality") or [])
     print_members(summary)
 
@@ -82,6 +83,12 @@ def show_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=max(80, Console(width=1000).measure(table).maximum))
     console.print(table)
+
+
+def show_note(text: str | None) -> None:
+    """A line beneath a table, if any, not broken to the table's width."""
+    if text:
+        Console(highlight=False, soft_wrap=True).print(text, markup=False)
 
 
 def number(value: Any) -> str:

@@ -122,7 +122,7 @@ def _stopped(run: Path, signum: int) -> SystemExit:
     go_on = f"go on with: medexp train resume={run}"
     if not (run / folder.LAST).is_file():
         go_on = f"nothing is on the disk to go on from; start it anew (and remove {run})"
-    log.info("stopped by %s; %s", name, go_on)
+    log.info("stopped by %s; %s", name, go_on, extra={"file_alone": True})
     sys.stdout.flush()
     sys.stderr.write(f"medexp: stopped by {name}; {go_on}\n")
     return SystemExit(128 + signum)

@@ -173,3 +173,17 @@ def test_a_u_net_that_restores_is_handed_over_whole_but_for_its_outputs(phantom:
     kept = table[(table["tensor"] != "") & (table["outcome"] != "loaded")]["tensor"]
     assert kept.str.contains("output_block|deep_supervision_heads").all()
     assert (table["outcome"] == "loaded").sum() > 30
+
+
+def test_data_without_classes_give_a_last_layer_that_is_not_empty(root: list[str], tmp_path: Path) -> None:
+    words = [
+        "experiment=pretraining/phantom_presence_2d",
+        *root,
+        *SMALL,
+        "dataset.classes=[]",
+        "dataset.provides=[]",
+        "dataset.label_values=null",
+    ]
+    run = Path(start([*words, "figures=0", "trainer.max_epochs=1", f"run_dir={tmp_path / 'run'}"])["run_dir"])
+    state = torch.load(run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    assert all(value.numel() for name, value in state.items() if name.startswith("net."))

@@ -82,7 +82,7 @@ def _gaps(summary: dict[str, Any], names: list[str]) -> None:
     """By how much the network is above each, with 95 % intervals."""
     from rich.table import Table
 
-    from medexp.run.report import show_table
+    from medexp.run.report import show_note, show_table
 
     others = [name for name, gaps in summary["above_chance"].items() if any(score in gaps for score in names)]
     said = "attention is of whole slices: scores of voxels, which say little of it, are in summary.json alone"
@@ -93,9 +93,8 @@ def _gaps(summary: dict[str, Any], names: list[str]) -> None:
         gaps = [summary["above_chance"][other].get(score) for other in others]
         if any(gaps):
             table.add_row(score, *("-" if gap is None else _interval(gap) for gap in gaps))
-    if summary["by_slice"]:
-        table.caption, table.caption_justify = said, "left"
     show_table(table)
+    show_note(said if summary["by_slice"] else None)
 
 
 def _interval(gap: dict[str, float]) -> str:

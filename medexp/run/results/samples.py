@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from medexp.run.sampling import draw
 from medexp.tasks.base import Task
 from medexp.transforms.fitting import fitted
 
+log = logging.getLogger(__name__)
 FIGURE, COLUMNS = "samples.png", 8
 
 
@@ -38,6 +40,8 @@ class Samples(Results):
         self.found = {"samples": neighbours(samples, training)}
         if len(held_out):
             self.found["held_out"] = neighbours(held_out, training)
+        said = len(samples), len(training), len(held_out), len(records)
+        log.info("%d samples, beside %d training and %d of %d held-out images", *said)
         look = self._features(scorer)
         parts = {"samples": samples, "training": training, "held_out": held_out}
         self.features = {
