@@ -13,6 +13,7 @@ from medexp.targets import IGNORED
 
 Array = np.ndarray[Any, Any]
 SLICES = "slices.npz"  # the planes drawn, as arrays: image_1, label_1, prediction_1, ... (dashboards overlay them)
+WIDEST = 32  # characters of a case id over a tile
 
 
 class Chosen:
@@ -29,7 +30,7 @@ class Chosen:
 
 
 class Tiles:
-    """A few images with a line each, on one sheet."""
+    """A few images with their case id and a line or more each, on one sheet."""
 
     def __init__(self, count: int, total: int) -> None:
         self.chosen = Chosen(count, total)
@@ -37,11 +38,13 @@ class Tiles:
 
     def add(self, outcome: Outcome, title: str, colour: str) -> None:
         if self.chosen.next():
-            self.tiles.append((title, middle(newest(outcome)), colour))
+            name = short(outcome.record.case_id)
+            self.tiles.append((f"{name}\n{title}", middle(newest(outcome)), colour))
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, heading: str = "") -> None:
+        """heading: what the lines over the images say."""
         if self.tiles:
-            save(sheet(self.tiles), path)
+            save(sheet(self.tiles, heading), path)
 
 
 class Panels:
@@ -65,6 +68,11 @@ class Panels:
     def finish(self) -> None:
         if self.slices:
             np.savez_compressed(self.folder / SLICES, **self.slices)  # type: ignore[arg-type]
+
+
+def short(name: str) -> str:
+    """Of a long name both ends, as wide as a tile."""
+    return name if len(name) <= WIDEST else f"{name[: WIDEST // 2 - 1]}…{name[-(WIDEST // 2) :]}"
 
 
 def save(figure: Any, path: Path) -> None:
@@ -153,13 +161,15 @@ def segmentation(shown: Array, truth: Array, predicted: Array, classes: list[str
     return figure
 
 
-def sheet(tiles: list[tuple[str, Array, str]]) -> Any:
-    """A few images, each with its class and the predicted one."""
+def sheet(tiles: list[tuple[str, Array, str]], heading: str = "") -> Any:
+    """A few images, each with its lines in a colour."""
     from matplotlib.figure import Figure
 
     columns = min(len(tiles), 4)
     lines = -(-len(tiles) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.7 * lines), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns, 2.9 * lines + 0.3), layout="constrained")
+    if heading:
+        figure.suptitle(heading, fontsize=10)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()

@@ -27,19 +27,29 @@ class Classes(Tabular):
 
     def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
         colour = "tab:green" if row.get("correct") else "tab:red"
-        self.tiles.add(outcome, f"{row['label']} → {row['prediction']}", colour)
+        self.tiles.add(outcome, f"{row['label']} → {row['prediction']}{self._sure(outcome, row)}", colour)
+
+    def _sure(self, outcome: Outcome, row: dict[str, Any]) -> str:
+        """The probability of the predicted class; of several labels each has one, and the table of cases holds them."""
+        if self.data.target == "multilabel":
+            return ""
+        chances = dict(zip(map(str, self.data.classes), self._chances(outcome), strict=True))
+        return f" ({chances[row['prediction']]:.2f})"
+
+    def _chances(self, outcome: Outcome) -> list[float]:
+        """Probabilities, one a class."""
+        values: list[float] = outcome.probabilities.tolist()
+        return [1 - values[0], values[0]] if self.data.target == "binary" else values
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
-        self.tiles.save(self.figures / "cases.png")
+        sure = "" if self.data.target == "multilabel" else " (its probability)"
+        self.tiles.save(self.figures / "cases.png", f"label → prediction{sure}")
         classes = self.data.classes
         if self.cfg["figures"] and rows and all(str(row["label"]) in classes for row in rows):
             save(confusion(rows, classes), self.figures / "confusion_matrix.png")
 
     def predicted(self, outcome: Outcome) -> dict[str, Any]:
-        values = outcome.probabilities.tolist()
-        if self.data.target == "binary":
-            values = [1 - values[0], values[0]]
-        classes = self.data.classes
+        values, classes = self._chances(outcome), self.data.classes
         chances = {f"prob_{name}": round(value, 6) for name, value in zip(classes, values, strict=True)}
         if self.data.target == "multilabel":
             chosen = ";".join(name for name, value in zip(classes, values, strict=True) if value >= 0.5)

@@ -20,6 +20,7 @@ from medexp.models.random_features import RandomFeatures
 from medexp.run.classifier_features import ClassifierFeatures
 from medexp.run.figures import middle, save
 from medexp.run.inference import Outcome
+from medexp.run.planes import unit
 from medexp.run.results.base import Results
 from medexp.run.sampling import draw
 from medexp.tasks.base import Task
@@ -123,7 +124,9 @@ class Samples(Results):
         chosen = spread(torch.arange(len(samples)), count).tolist()
         lines = -(-count // COLUMNS)
         figure = Figure(figsize=(1.5 * COLUMNS, 3.4 * lines), layout="constrained")
-        figure.suptitle("samples, and the nearest training image below each")
+        figure.suptitle("samples, and the nearest training image below each", fontsize=12)
+        said = f"number over a training image: root mean square difference from the sample above it ({unit(self.data.preparation)})"
+        figure.supxlabel(said, fontsize=10)
         grid = figure.subplots(2 * lines, COLUMNS, squeeze=False)
         for axes in grid.ravel():
             axes.set_axis_off()
