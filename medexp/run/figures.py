@@ -167,7 +167,7 @@ def sheet(tiles: list[tuple[str, Array, str]], heading: str = "") -> Any:
 
     columns = min(len(tiles), 4)
     lines = -(-len(tiles) // columns)
-    figure = Figure(figsize=(2.4 * columns, 2.9 * lines + 0.3), layout="constrained")
+    figure = Figure(figsize=(2.4 * columns, 2.75 * lines + 0.25), layout="constrained")
     if heading:
         figure.suptitle(heading, fontsize=10)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
