@@ -19,6 +19,7 @@ from medexp.config.targets import locate, signature
 from medexp.errors import UserError
 from medexp.run import folder, release
 from medexp.run.card import card
+from medexp.run.channels import channels
 from medexp.run.given import inputs_alone
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ def export(run: Path, output: Path, checkpoint: str = "best") -> Path:
 
 def described(cfg: Config, run: Path, checkpoint: str) -> Config:
     """model.yaml, less the facts of the weights file."""
-    about, cfg = cfg["dataset"].get("about") or {}, inputs_alone(cfg)
+    about, made = cfg["dataset"].get("about") or {}, channels(cfg)  # with the names of what is left out below
+    cfg = inputs_alone(cfg)
     dataset = {key: value for key, value in cfg["dataset"].items() if key not in TRAINING}
     if not str(dataset["source"].get("_target_")).startswith(LAYOUTS):
         del dataset["source"]
@@ -88,6 +90,7 @@ def described(cfg: Config, run: Path, checkpoint: str) -> Config:
         "seed": cfg["seed"],
         **nodes,
         "trainer": trainer,
+        "channels": made,
         "data": {key: about[key] for key in CITED if about.get(key)},
         "results": _results(run, checkpoint),
     }

@@ -56,10 +56,12 @@ def names(cfg: dict[str, Any]) -> list[str]:
 
 
 def _plain(pattern: str) -> str:
-    """FLAIR of {case}/FLAIR_*.nii.gz."""
-    name = pattern.rsplit("/", 1)[-1]
-    name = re.sub(r"\{\w+\}|\*", "", name[: len(name) - len(suffix(Path(name)))])
-    return name.strip("_-. ") or pattern
+    """FLAIR of {case}/FLAIR_*.nii.gz, flair of flair/{case}.nii.gz."""
+    *folders, name = pattern.split("/")
+    for part in (name[: len(name) - len(suffix(Path(name)))], *reversed(folders)):
+        if said := re.sub(r"\{\w+\}|\*", "", part).strip("_-. "):
+            return said
+    return pattern
 
 
 def left(records: Sequence[Record], channel: int) -> list[Record]:

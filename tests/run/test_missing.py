@@ -74,6 +74,7 @@ def test_a_case_without_a_file_is_predicted_as_one_whose_modality_is_taken_away(
     ("source", "names"),
     [
         ({"images": ["{case}/FLAIR_*.nii.gz", "{case}/T1_*.nii.gz"]}, ["FLAIR", "T1"]),
+        ({"images": ["t1/{case}.nii.gz", "{case}/*.nii.gz"]}, ["t1", "{case}/*.nii.gz"]),
         ({"suffix": ["T1w", "T2w"]}, ["T1w", "T2w"]),
         ({"image": "image"}, ["channel 0", "channel 1"]),
     ],
