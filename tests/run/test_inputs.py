@@ -149,6 +149,13 @@ def test_a_folder_a_patient_is_searched_and_what_was_found_is_said(
     assert "1 label maps are left out" in caplog.text
 
 
+def test_one_image_is_one_case(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        inputs(touch(tmp_path / "new", "a.nii.gz"), model())
+    assert "1 image in it, 1 case" in caplog.text
+    assert "1 images" not in caplog.text
+
+
 def test_images_at_the_top_are_all_that_is_taken(tmp_path: Path) -> None:
     root = touch(tmp_path, "a.nii.gz", "below/b.nii.gz")
     assert list(cases(inputs(root, model()), root)) == ["a"]
