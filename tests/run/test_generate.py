@@ -223,7 +223,9 @@ def test_a_run_without_classes_has_no_samples_of_one(solid: Path, tmp_path: Path
         generate(solid, 1, tmp_path / "out", class_name="liver")
 
 
-def test_the_run_compares_samples_with_training_and_held_out_images(by_class: Path, tmp_path: Path) -> None:
+def test_the_run_compares_samples_with_training_and_held_out_images(
+    by_class: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     summary = json.loads((by_class / "summary.json").read_text())
     assert summary["cases"] == 6
     assert set(summary["metrics"]) == {"fid", "mmd", "distance", "ratio", "copy"}
@@ -232,7 +234,9 @@ def test_the_run_compares_samples_with_training_and_held_out_images(by_class: Pa
     assert list(table.columns) == ["case_id", "class", "nearest", "distance", "ratio", "copy"]
     assert set(table["nearest"]) <= set(json.loads((by_class / "split.json").read_text())["train"])
     assert (by_class / "figures" / "samples.png").is_file()
-    evaluate(by_class, None, tmp_path)
+    with caplog.at_level("INFO"):
+        evaluate(by_class, None, tmp_path)
+    assert "6 samples, beside" in caplog.text  # the rows; what is evaluated is said in cases
     assert (tmp_path / "per_case.csv").read_text() == (by_class / "per_case.csv").read_text()
 
 

@@ -29,6 +29,7 @@ class Images(Files):
     def begin(self, records: Sequence[Record], figures: Path) -> int:
         self.chosen = Chosen(self.cfg["figures"], len(records))
         self.drawn: dict[str, Case] = {}
+        self.beside: dict[str, Array] = {}
         self.channels = 1
         return super().begin(records, figures)
 
@@ -39,25 +40,21 @@ class Images(Files):
         given, reference = outcome.given.cpu().numpy(), outcome.target.numpy()
         others = {name: made(name, given, reference) for name in scorer.baselines}
         known = {name: image for name, image in others.items() if image is not None}
-        row = scorer.case(outcome.scores.numpy(), reference, known)
-        if self.chosen.next():
-            self.channels = len(given)
-            self._keep(
-                outcome, {**known, "input": given, "network": outcome.scores.numpy(), "reference": reference}, row
-            )
-        return outcome.record.case_id, row
+        self.beside = {**known, "input": given, "reference": reference}  # of the case that may be drawn next
+        return outcome.record.case_id, scorer.case(outcome.scores.numpy(), reference, known)
 
-    def _keep(self, outcome: Outcome, images: dict[str, Array], row: dict[str, Any]) -> None:
-        """The planes of a case until all are there: the figures share a scale."""
-        prepared, case_id = outcome.prepared, outcome.record.case_id
+    def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
+        """Keeps the planes of a case until all are there: the figures share a scale."""
+        if not self.chosen.next():
+            return
+        assert outcome.scores is not None
+        images, prepared = {**self.beside, "network": outcome.scores.numpy()}, outcome.prepared
+        self.channels, case_id = len(self.beside["input"]), outcome.record.case_id
         shape = images["reference"].shape[1:]
         where = slice_name(shape, prepared.affine, shape[-1] // 2)
         scores = {name: row.get("psnr" if name == "network" else f"psnr_{name}") for name in images}
         planes = {name: middle_plane(image) for name, image in images.items()}
         self.drawn[case_id] = Case(", ".join(filter(None, (case_id, where))), planes, scores)
-
-    def draw(self, outcome: Outcome, row: dict[str, Any]) -> None:
-        """All are drawn together."""
 
     def finish(self, rows: list[dict[str, Any]]) -> None:
         if not self.drawn:

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
+import pytest
+import torch
+
+from medexp.data.preparation.prepare import Grid, Preparation, Prepared
+from medexp.data.records import Record
+from medexp.metrics.image_quality import ImageScores
+from medexp.run.inference import Outcome
 from medexp.run.planes import error_end
 from medexp.run.results.image_figures import Case, best_baseline, side_by_side
+from medexp.run.results.images import Images
 
 
 def case(error: float, title: str = "p1, axial slice 3 of 6") -> Case:
@@ -47,3 +59,21 @@ def test_one_of_several_channels_and_a_fitted_baseline_are_named() -> None:
         "intensity map (fitted to the reference)",
     ]
     assert figure._suptitle.get_text() == "p1, axial slice 3 of 6"
+
+
+def test_of_several_runs_together_every_case_is_counted_once(tmp_path: Path) -> None:
+    """A row for them together and for each alone, then one drawing."""
+    prepared = Prepared(torch.rand(1, 16, 16), None, np.eye(4), Grid((16, 16), np.eye(4), (1.0, 1.0)))
+    records = [Record(name, name, (Path("a.nii.gz"),)) for name in ("p1", "p2")]
+    data: Any = SimpleNamespace(preparation=Preparation(2, 1))
+    found, scorer = Images({"figures": 2}, data), ImageScores(["input", "gaussian"])
+    found.begin(records, tmp_path)
+    rows = []
+    for record in records:
+        outcome = Outcome(record, prepared, prepared.image, prepared.image + 0.1, given=prepared.image + 0.2)
+        scored = [found.row(replace(outcome, scores=scores), scorer) for scores in (outcome.scores, prepared.image)]
+        found.draw(outcome, scored[0][1])
+        rows.append({"case_id": record.case_id, **scored[0][1]})
+    found.finish(rows)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["p1.png", "p2.png"]
+    assert found.drawn["p1"].error.max() == pytest.approx(0.1)
