@@ -69,6 +69,17 @@ def test_limit_shortens_every_part(tmp_path: Path) -> None:
     assert [len(part) for part in parts.values()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(("said", "words"), [(["x"], "1 warning on"), (["x", "y"], "2 warnings on")])
+def test_warnings_are_counted(
+    said: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("medexp.data.module.small_parts", lambda parts: said)
+    monkeypatch.setattr("medexp.data.module.judge", lambda *facts: [])
+    with caplog.at_level("INFO"):
+        module(pictures(tmp_path)).setup("fit")
+    assert f"{words} the data, e.g. x" in caplog.text
+
+
 def test_a_split_that_was_set_is_kept(tmp_path: Path) -> None:
     data = module(pictures(tmp_path), limit=1)
     data.split = {"train": ["04", "05"], "val": ["00"], "test": []}
