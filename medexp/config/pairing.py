@@ -7,6 +7,7 @@ from typing import Any
 
 from medexp.config import (
     adversarial,
+    amounts,
     annotation,
     autoencoder,
     detection,
@@ -37,7 +38,12 @@ def problems(cfg: dict[str, Any], sound: bool) -> list[str]:
     found = [*_monitors(cfg), *_device(cfg), *_epochs(cfg), *_fused(cfg)]
     if not sound:
         return found
-    facts = list(_target(cfg)) or [*_of_tasks(cfg), *_loss(cfg), *_model_facts(cfg), *mixing.problems(cfg)]
+    facts = [*_target(cfg), *amounts.problems(cfg)] or [
+        *_of_tasks(cfg),
+        *_loss(cfg),
+        *_model_facts(cfg),
+        *mixing.problems(cfg),
+    ]
     return [*facts, *found, *(forward.problems(cfg) if not facts else ())]
 
 
@@ -104,6 +110,9 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
         for name in names:
             if name in model and model[name] != fact:
                 yield f"model.{name}: {model[name]}, but {source} is {fact}; leave model.{name} to its leaf (${{{source}}})"
+    if task.get("spatial_dims", dataset["spatial_dims"]) != dataset["spatial_dims"]:
+        seen = f"{task['spatial_dims']}, but dataset.spatial_dims is {dataset['spatial_dims']}"
+        yield f"task.spatial_dims: {seen}; leave task.spatial_dims to its leaf (${{dataset.spatial_dims}})"
     outputs = KINDS[task["target"]].outputs
     if outputs is not None and task["out_channels"] != (wanted := outputs(len(dataset["classes"]))):
         yield f"task.out_channels: {task['out_channels']}, but dataset.classes asks for {wanted}; leave it to its leaf"

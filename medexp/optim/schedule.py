@@ -60,6 +60,8 @@ class Schedule:
             raise UserError(
                 f"scheduler.schedule: has no shape over {length}; change its pct_start or trainer.max_epochs"
             ) from None
+        except (TypeError, ValueError) as error:  # what a constructor says of a value
+            raise UserError(f"scheduler.schedule: {error}; mend its values (`medexp list scheduler`)") from None
         if warmup is None:
             return [_entry(main)]
         return [_entry(SequentialLR(optimizer, [warmup, main], milestones=[self.warmup]))]
@@ -96,7 +98,10 @@ class Schedule:
 
     def _plateau(self, optimizer: Optimizer, warmup: LinearLR | None, monitor: str, mode: str) -> list[dict[str, Any]]:
         # Both multiply the current rate, so they compose. Cooldown is ReduceLROnPlateau's way not to count bad epochs.
-        main: Any = self.schedule(optimizer, mode=mode)
+        try:
+            main: Any = self.schedule(optimizer, mode=mode)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"scheduler.schedule: {error}; mend its values (`medexp list scheduler`)") from None
         main.cooldown_counter = self.warmup // self.frequency
         entries = [] if warmup is None else [_entry(warmup)]
         return [*entries, {**_entry(main), "monitor": monitor, "frequency": self.frequency, "reduce_on_plateau": True}]

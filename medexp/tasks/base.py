@@ -193,7 +193,7 @@ class Task(pl.LightningModule, ABC):
     def configure_optimizers(self) -> Any:
         try:
             optimizers = self.new_optimizers()
-        except (TypeError, ValueError, RuntimeError) as error:  # what a constructor says of a value
+        except (TypeError, ValueError, RuntimeError, LookupError) as error:  # what a constructor says of a value
             raise UserError(f"optimizer: {error}; mend its values (`medexp list optimizer`)") from None
         if learning := self.learning:
             optimizers[0].register_step_post_hook(lambda *_: learning.stepped(self))

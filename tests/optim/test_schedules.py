@@ -165,6 +165,12 @@ def test_negative_warm_up_is_named() -> None:
         Schedule(torch.optim.lr_scheduler.ConstantLR, warmup=-1)
 
 
+@pytest.mark.parametrize(("name", "value"), [("constant", {"factor": -1}), ("plateau", {"factor": 2.0})])
+def test_a_value_that_torch_refuses_is_said_of_the_schedule(name: str, value: dict[str, float]) -> None:
+    with pytest.raises(UserError, match=r"scheduler\.schedule: .*; mend its values"):
+        schedule(name, schedule=value).configure(optimizer(), "val/dice", "max")
+
+
 def test_cycle_without_a_rise_is_named() -> None:
     with pytest.raises(UserError, match=r"has no shape over .*change its pct_start"):
         schedule("one_cycle", schedule={"pct_start": 0.1}).configure(optimizer(), "val/dice", "max")
