@@ -24,6 +24,7 @@ GROUPS = (
 )
 OPTIONAL = ("degradation", "learning")  # groups that may be left out
 KNOWN = ("medexp", "monai", "torch", "torchmetrics", "torchvision", "pytorch_lightning")  # whose numbers are finite
+TAKEN = {"roi_size": "dataset.patch_size"}  # arguments that leaves take from another key
 
 
 def check(cfg: dict[str, Any], headline: str) -> None:
@@ -92,7 +93,10 @@ def _node(path: str, node: dict[str, Any], injected: set[str]) -> Iterator[str]:
         elif key not in known.hints and not known.open:
             yield f"{where}: {name} has no such argument{nearest(key, list(known.hints)) or '; it has: ' + ', '.join(known.hints)}"
         elif key in known.hints and not fits(value, known.hints[key]):
-            yield f"{where}: {_show(value)} is not {spell(known.hints[key])}"
+            taken = (
+                f"; it is taken from {TAKEN[key]}, which is null: set that" if value is None and key in TAKEN else ""
+            )
+            yield f"{where}: {_show(value)} is not {spell(known.hints[key])}{taken}"
         else:
             yield from _nested(where, value)
     yield from _nested(f"{path}._args_", node.get("_args_"))

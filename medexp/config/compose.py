@@ -22,6 +22,7 @@ from yaml import YAMLError
 from medexp.config import paths
 from medexp.config.root import Root
 from medexp.errors import Faults, UserError, nearest
+from medexp.targets import KINDS
 
 # Keys that runs of earlier versions have not written, as they were then.
 SINCE: dict[str, Any] = {"init": {"_target_": "medexp.transfer.weights.Weights"}, "degradation": {}, "learning": {}}
@@ -96,7 +97,11 @@ def compose(overrides: list[str], first: Path | None = None) -> DictConfig:
 
 
 def resolve(cfg: DictConfig) -> dict[str, Any]:
-    """Plain values, every interpolation replaced. Raises UserError where one cannot be."""
+    """Plain values, every interpolation replaced; where a task learns from images alone, classes that were not given are none.
+    Raises UserError where a value cannot be resolved."""
+    kind = KINDS.get(str(OmegaConf.select(cfg, "task.target")))
+    if kind is not None and not kind.provides and OmegaConf.is_missing(cfg.dataset, "classes"):
+        cfg = OmegaConf.merge(cfg, {"dataset": {"classes": []}})  # type: ignore[assignment]
     missing = _missing(OmegaConf.to_container(cfg, resolve=False))
     if len(missing) > 1:
         given = [f"{key}: has no value yet; give {key}=..." for key in missing]
@@ -130,10 +135,18 @@ def parse(overrides: list[str]) -> list[Any]:
         except HydraException as error:
             hint = "write key=value"
             if "=" in text:
-                key, value = text.split("=", 1)
-                hint = f"values with special characters need quotes of their own: \"{key}='{value}'\""
+                hint = f"values with special characters need quotes of their own: {_quoted(*text.split('=', 1))}"
             raise UserError(f"override '{text}' cannot be read ({str(error).splitlines()[0]}); {hint}") from None
     return parsed
+
+
+def _quoted(key: str, value: str) -> str:
+    """An override as a shell and then Hydra's grammar take it: texts in quotes of their own, in a list each."""
+    if not (value.startswith("[") and value.endswith("]")):
+        return f"\"{key}='{value}'\""
+    entries = [entry.strip().strip("'\"") for entry in value[1:-1].split(",")]
+    quoted = ",".join(f'"{entry}"' for entry in entries)
+    return f"'{key}=[{quoted}]'"
 
 
 def _open_up(text: str) -> str:

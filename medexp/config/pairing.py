@@ -119,7 +119,12 @@ def _model_facts(cfg: dict[str, Any]) -> Iterator[str]:
     for key in ("patch_size", "image_size", "spacing"):
         size = dataset.get(key)
         if size is not None and len(size) != dataset["spatial_dims"]:
-            yield f"dataset.{key}: {size} has {len(size)} axes, but dataset.spatial_dims is {dataset['spatial_dims']}"
+            axes = dataset["spatial_dims"]
+            fitting = ",".join(map(str, [*size, *[size[-1]] * axes][:axes])) if size else "..."
+            move = f"give {axes} numbers (dataset.{key}=[{fitting}])" + f", or dataset.spatial_dims={len(size)}" * (
+                len(size) in (2, 3)
+            )
+            yield f"dataset.{key}: {size} has {len(size)} axes, but dataset.spatial_dims is {axes}; {move}"
 
 
 def _monitors(cfg: dict[str, Any]) -> Iterator[str]:
@@ -152,7 +157,10 @@ def _device(cfg: dict[str, Any]) -> Iterator[str]:
 def _epochs(cfg: dict[str, Any]) -> Iterator[str]:
     epochs, every = cfg["trainer"].get("max_epochs"), cfg["trainer"].get("check_val_every_n_epoch")
     if isinstance(epochs, int) and isinstance(every, int) and 0 < epochs < every:
-        yield f"trainer.max_epochs: {epochs} ends before the first validation (trainer.check_val_every_n_epoch: {every})"
+        yield (
+            f"trainer.max_epochs: {epochs} ends before the first validation (trainer.check_val_every_n_epoch: {every}); give "
+            "trainer.check_val_every_n_epoch=1"
+        )
     if cfg["mode"] == "max" and str(cfg["monitor"]).endswith("loss"):
         yield f"mode: 'max' would keep the checkpoint with the worst {cfg['monitor']}; leave mode out, or give min"
 

@@ -222,10 +222,9 @@ def _complete(found: list[Record], source: Path, data: DataModule) -> list[Recor
     """What becomes of cases that lack a channel is as in training (dataset.missing). Raises Faults."""
     lacking = [record for record in found if record.missing]
     if lacking and data.missing == "error":
-        count = data.preparation.file_channels
         problems = [
-            f"case {record.case_id} has {len(record.files)} files, the model takes {count} channels: none for channel "
-            + ", ".join(map(str, record.missing))
+            f"case {record.case_id} has {len(record.files)} files, the model takes {data.preparation.file_channels} channels: "
+            f"none for channel {', '.join(map(str, record.missing))}"
             for record in lacking
         ]
         headline = f"--input: {len(lacking)} of {len(found)} cases lack a channel, which the run was not trained for"
@@ -243,7 +242,8 @@ def forms(data: DataModule) -> str:
     """What predict takes for a model."""
     channels = data.preparation.file_channels
     if channels == 1:
-        return "give images of one channel: a file, a folder of them, or a DICOM series"
+        volumes = data.preparation.spatial_dims == 3 or data.plane is not None
+        return f"give {'3D ' * volumes}images of one channel: a file, a folder of them, or a DICOM series"
     own = f", or folders as in training: {', '.join(_patterns(data))}" if _patterns(data) else ""
     if getattr(data.source, "func", None) is bids.records:
         own = ", or BIDS folders as in training"

@@ -91,9 +91,10 @@ def advised(cfg: dict[str, Any], run: Path, data: DataModule) -> Iterator[None]:
         if not said:
             return text
         shape = "in_channels" in text or "spatial_dims" in text
-        what = "" if not shape or forms(data) in text else f": {forms(data)}"
+        if shape and forms(data) not in text:  # in place of advice that predict does not take
+            text = f"{re.sub('; set dataset[^;]*$', '', text)}; {forms(data)}"
         where = run / (release.MODEL if release.is_one(run) else folder.CONFIG)
-        return f"{text} ({where} says {', '.join(said)}, and predict keeps to it{what})"
+        return f"{text} ({where} says {', '.join(said)}, and predict keeps to it)"
 
     try:
         yield

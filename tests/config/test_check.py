@@ -29,6 +29,12 @@ def test_any_argument_of_the_signature_may_be_given(override: str) -> None:
     assert problems(override) == []
 
 
+def test_an_argument_that_is_taken_from_another_key_names_that() -> None:
+    found = _one("inferer=sliding_window", "dataset.patch_size=null")
+    assert found.startswith("inferer.roi_size: None is not ")
+    assert found.endswith("; it is taken from dataset.patch_size, which is null: set that")
+
+
 @pytest.mark.parametrize(
     ("override", "problem"),
     [

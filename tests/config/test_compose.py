@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,11 @@ def test_own_conf_shadows_the_shipped_leaf_and_may_stand_on_shipped_parts() -> N
         ("seed=null", "seed=null: field 'seed' is not Optional"),
         ("figures=many", "figures=many: Value 'many'"),
         ("model", "override 'model' cannot be read (missing EQUAL at '<EOF>'); write key=value"),
+        (
+            "dataset.source.images=[t1/{case}.nii.gz,flair/{case}.nii.gz]",
+            """'dataset.source.images=["t1/{case}.nii.gz","flair/{case}.nii.gz"]'""",
+        ),
+        ("dataset.source.label=lab/{case}.nii.gz", "\"dataset.source.label='lab/{case}.nii.gz'\""),
         ("optimizer.lr=[1", "values with special characters need quotes of their own"),
         ("model=unet,dynunet", "model=unet,dynunet: several values; run them all with `medexp train -m`"),
         ("model={channels:3}", "name an option (`medexp list model`), or give its keys one by one: model.KEY=VALUE"),
@@ -121,6 +127,19 @@ def test_own_conf_shadows_the_shipped_leaf_and_may_stand_on_shipped_parts() -> N
 )
 def test_what_cannot_be_composed_is_said_in_one_line(override: str, said: str) -> None:
     assert said in _refusal(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [
+        ("dataset.source.images=[t1/{case}.nii.gz, flair/{case}.nii.gz]", ["t1/{case}.nii.gz", "flair/{case}.nii.gz"]),
+        ("dataset.source.images=['t1/{case}.nii.gz',flair/{case}.nii.gz]", ["t1/{case}.nii.gz", "flair/{case}.nii.gz"]),
+        ("dataset.source.label=lab/{case}.nii.gz", "lab/{case}.nii.gz"),
+    ],
+)
+def test_the_quotes_that_are_advised_mend_it(override: str, value: object) -> None:
+    (word,) = shlex.split(_refusal(override).split("quotes of their own: ")[1])
+    assert parse([word])[0].value() == value
 
 
 @pytest.mark.parametrize(
@@ -140,6 +159,15 @@ def test_all_missing_values_are_asked_for_at_once() -> None:
 def test_one_missing_value_is_one_line() -> None:
     said = _refusal("dataset=image_folder", "dataset.root=x", "dataset.image_size=[8,8]")
     assert said == "dataset.classes: has no value yet; give dataset.classes=..."
+
+
+@pytest.mark.parametrize("task", ["translation", "autoencoder", "diffusion", "gan", "pretrain_contrastive"])
+def test_what_learns_from_images_alone_needs_no_classes(task: str) -> None:
+    cfg = _resolved(f"task={task}", "dataset=nifti_folder", "dataset.root=x")
+    assert cfg["dataset"]["classes"] == []
+    assert _resolved(f"task={task}", "dataset=nifti_folder", "dataset.root=x", "dataset.classes=[a]")["dataset"][
+        "classes"
+    ] == ["a"]
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,20 @@ def test_what_is_logged_is_the_losses_and_the_validation_metrics() -> None:
         (["model.in_channels=3"], "model.in_channels: 3, but dataset.in_channels is 1"),
         (["model.out_channels=7"], "model.out_channels: 7, but task.out_channels is 4"),
         (["task.out_channels=7"], "task.out_channels: 7, but dataset.classes asks for 4"),
-        (["dataset.patch_size=[32,32]"], "dataset.patch_size: [32, 32] has 2 axes, but dataset.spatial_dims is 3"),
+        (
+            ["dataset.patch_size=[32,16]"],
+            "dataset.patch_size: [32, 16] has 2 axes, but dataset.spatial_dims is 3; give 3 numbers "
+            "(dataset.patch_size=[32,16,16]), or dataset.spatial_dims=2",
+        ),
         (
             [MEDNIST, "dataset.image_size=[64,64,64]"],
-            "dataset.image_size: [64, 64, 64] has 3 axes, but dataset.spatial_dims is 2",
+            "dataset.image_size: [64, 64, 64] has 3 axes, but dataset.spatial_dims is 2; give 2 numbers "
+            "(dataset.image_size=[64,64]), or dataset.spatial_dims=3",
+        ),
+        (
+            ["trainer.max_epochs=3", "trainer.check_val_every_n_epoch=10"],
+            "trainer.max_epochs: 3 ends before the first validation (trainer.check_val_every_n_epoch: 10); give "
+            "trainer.check_val_every_n_epoch=1",
         ),
         ([MEDNIST, "dataset=phantom"], "dataset.provides: 'mask', but task=classification learns from 'class'"),
         (["dataset=phantom_presence"], "dataset.provides: 'class', but task=segmentation learns from 'mask'"),

@@ -18,7 +18,7 @@ from medexp import build
 from medexp.cli import main
 from medexp.data.images import read_image
 from medexp.data.sources.dicom import records as dicom_records
-from medexp.errors import UserError
+from medexp.errors import Faults, UserError
 from medexp.run import folder
 from medexp.run.inference import Outcome, infer
 from medexp.run.predict import predict
@@ -284,3 +284,19 @@ def test_a_key_that_a_message_advises_is_told_with_the_value_of_the_run(tmp_path
         UserError, match=r"config\.yaml says dataset\.spatial_dims=3, dataset\.in_channels=1, and predict keeps"
     ):
         predict(trained_3d, tmp_path / "scan.nii.gz", tmp_path / "out")
+
+
+def test_a_folder_of_pictures_for_a_model_of_volumes_is_one_line_with_what_predict_takes(
+    tmp_path: Path, trained_3d: Path
+) -> None:
+    for index in range(6):
+        Image.fromarray(np.full((8, 9), index, np.uint8)).save(tmp_path / f"p{index}.png")
+    with pytest.raises(Faults) as caught:
+        predict(trained_3d, tmp_path, tmp_path / "out")
+    headline, *lines = str(caught.value).splitlines()
+    assert headline == "6 of 6 cases cannot be used"
+    assert lines == [
+        "  6 cases: is 2D (8, 9) where 3D is expected; give 3D images of one channel: a file, a folder of them, or a DICOM series "
+        f"({trained_3d / 'config.yaml'} says dataset.spatial_dims=3, dataset.in_channels=1, and predict keeps to it) "
+        f"(cases p0, p1, p2, p3, p4, p5; e.g. {tmp_path / 'p0.png'})"
+    ]
