@@ -45,6 +45,8 @@ GIVEN = {
     "segmentation/csv_masks": ["dataset.root=x", "dataset.classes=[background,tumour]"],
     "regression/csv": ["dataset.root=x", *measures.TABLE],
     "survival/csv_survival": ["dataset.root=x", "dataset.image_size=[32,32]"],
+    "translation/nifti_folder": ["dataset.root=x"],
+    "semi_supervised/csv": ["dataset.root=x", "dataset.classes=[a,b]", "dataset.image_size=[32,32]"],
     "segmentation/msd": ["dataset.root=x", "dataset.classes=[background,atrium]"],
     "anomaly/csv": ["dataset.root=x", "dataset.classes=[healthy,ill]", "dataset.image_size=[64,64]"],
     "anomaly/csv_masks": ["dataset.root=x", "dataset.classes=[background,lesion]", "dataset.image_size=[64,64]"],

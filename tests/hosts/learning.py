@@ -25,6 +25,12 @@ def small_data(experiment: str, root: Path, layouts: SimpleNamespace, request: A
         classes = ["AbdomenCT", "BreastMRI", "CXR", "ChestCT", "Hand", "HeadCT"]
         pictures = layouts.pictures(root / "pictures", classes, size=32)
         return [f"dataset.root={pictures}", "dataset.image_size=[32,32]"]
+    if experiment == "semi_supervised/csv":
+        pictures = layouts.pictures(root / "pictures", ["benign", "malignant"], each=10, size=32)
+        lines = (pictures / "labels.csv").read_text().splitlines()
+        blank = [line if number % 4 else f"{line.rsplit(',', 1)[0]}," for number, line in enumerate(lines[1:])]
+        (pictures / "labels.csv").write_text("\n".join([lines[0], *blank]) + "\n")
+        return [f"dataset.root={pictures}", "dataset.classes=[benign,malignant]", "dataset.image_size=[32,32]"]
     if not experiment.startswith("semi_supervised"):
         return None
     if "phantom_2d" in experiment:
@@ -43,6 +49,8 @@ def small_data(experiment: str, root: Path, layouts: SimpleNamespace, request: A
 def exchanged(experiment: str) -> list[str] | None:
     """Another network, optimizer, curve and way to learn."""
     parts = ["optimizer=sgd", "scheduler=plateau", "augmentation=none", "trainer=cpu"]
+    if experiment == "semi_supervised/csv":
+        return [*parts, "model=simple_cnn", "inferer=simple", "learning=cross_pseudo"]
     if experiment.startswith("semi_supervised"):
         size = "[64,64]" if experiment.endswith("2d") else "[64,64,64]"
         return [*parts, "model=basic_unet", "inferer=whole", "learning=cross_pseudo", f"dataset.patch_size={size}"]

@@ -29,6 +29,8 @@ def small_data(experiment: str, root: Path, layouts: Any, request: Any) -> list[
             "dataset.patch_size=[8,16,16]",
             *SLAB,
         ]
+    if experiment == "translation/nifti_folder":
+        return [f"dataset.root={two_modalities(root / 'two')}", "dataset.patch_size=[16,16,16]", *SLAB[1:]]
     if experiment == "translation/sct_mt_to_t1w":
         (root / "mt").mkdir(parents=True)
         for name in ("mt0", "mt1", "t1w"):
@@ -39,3 +41,13 @@ def small_data(experiment: str, root: Path, layouts: Any, request: Any) -> list[
         scan = np.random.default_rng(0).integers(0, 900, (16, 48, 16)).astype(np.uint16)
         return [f"dataset.root={dicom.write_series(root / 'dicoms', scan)}", "dataset.patch_size=[8,8,8]", *SLAB]
     return None
+
+
+def two_modalities(root: Path, patients: int = 10) -> Path:
+    """t1/<case>.nii.gz and flair/<case>.nii.gz, of which the last patient lacks the second."""
+    for name, sign in (("t1", 1), ("flair", -1)):
+        (root / name).mkdir(parents=True)
+        for index in range(patients if name == "t1" else patients - 1):
+            scan = np.random.default_rng(index).normal(100, 20, (20, 18, 12)).astype(np.float32)
+            nib.save(nib.Nifti1Image(sign * scan + 200, np.eye(4)), root / name / f"p{index}.nii.gz")
+    return root
