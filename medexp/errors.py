@@ -22,8 +22,8 @@ class Faults(UserError):
 
 
 def grouped(problems: list[str]) -> list[str]:
-    """A line a problem; what is said alike of many cases, whatever their files, or rows of a table ("case ID: FILE: ...", "row 7:
-    ..."), is said once, with all of them."""
+    """A line a problem; what is said alike of many cases, or rows of a table ("case ID: ...", "row 7: ..."), is said once, with
+    all of them."""
     alike: dict[tuple[str, str], list[str]] = {}
     parts = [_of_one(problem) for problem in problems]
     for noun, name, reason in parts:
@@ -35,8 +35,7 @@ def grouped(problems: list[str]) -> list[str]:
         if len(names) < ALIKE:
             lines.append(problem)
         elif names[0] == name:
-            example = f"; e.g. {file}" if (file := _file(problem)) else ""
-            lines.append(f"{len(names)} {noun}s: {reason} ({noun}s {', '.join(names)}{example})")
+            lines.append(f"{len(names)} {noun}s: {reason} ({noun}s {', '.join(names)})")
     return lines
 
 
@@ -44,19 +43,12 @@ def _of_one(problem: str) -> tuple[str, str, str]:
     """Noun, name and what is said of a case or row; no noun where it is of neither."""
     noun, _, rest = problem.partition(" ")
     name, colon, reason = rest.partition(": ")
-    reason = reason.removeprefix(f"{_file(problem)}: ")
     return (noun, name, reason) if noun in ("case", "row") and colon else ("", "", problem)
 
 
 def counted(count: int, noun: str) -> str:
     """`1 case`, `2 cases`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _file(problem: str) -> str:
-    """The file that a case's problem names first; "" where it names none."""
-    file = problem.partition(": ")[2].partition(": ")[0]
-    return file if file.startswith("/") else ""
 
 
 def nearest(word: str, allowed: list[str]) -> str:

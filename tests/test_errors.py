@@ -25,9 +25,3 @@ def test_rows_of_a_table_are_no_cases() -> None:
         "6 rows: column 'x' is empty (rows 2, 3, 4, 5, 6, 7)",
         "case a: column 'x' is empty",
     ]
-
-
-def test_cases_with_the_same_fault_of_different_files_are_one_line_with_an_example() -> None:
-    problems = [f"case {name}: /data/{name}.png: is 2D; give 3D images" for name in NAMES]
-    assert grouped(problems) == ["6 cases: is 2D; give 3D images (cases a, b, c, d, e, f; e.g. /data/a.png)"]
-    assert grouped(problems[:2]) == problems[:2]

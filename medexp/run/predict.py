@@ -17,13 +17,14 @@ from medexp.data import expand
 from medexp.data.images import DICOM, PLACED, suffix
 from medexp.data.module import DataModule
 from medexp.data.records import Record
-from medexp.errors import Faults, UserError
+from medexp.errors import ALIKE, Faults, UserError
 from medexp.run import folder, release, studies
 from medexp.run.given import inputs_alone
 from medexp.run.inputs import forms, inputs
 from medexp.run.results import results
 
 log = logging.getLogger(__name__)
+ADVISED = re.compile("; set dataset[^;]*(spatial_dims|in_channels)[^;]*$")  # what predict does not take
 
 
 def predict(run: Path, source: Path, output: Path, checkpoint: str = "best") -> Path:
@@ -78,6 +79,11 @@ def timed(records: Sequence[Record], data: DataModule) -> list[Record]:
     return [record for one in found for record in one]
 
 
+def _of_case(problem: str) -> str:
+    """A case's problem without its file, as it is said of many: their ids tell the files."""
+    return re.sub("^(case [^:]+: )/[^:]*: ", r"\1", problem)
+
+
 @contextmanager
 def advised(cfg: dict[str, Any], run: Path, data: DataModule) -> Iterator[None]:
     """Within: a message that advises a key of the data set also says what the run's config has there, as predict takes none."""
@@ -92,13 +98,15 @@ def advised(cfg: dict[str, Any], run: Path, data: DataModule) -> Iterator[None]:
             return text
         shape = "in_channels" in text or "spatial_dims" in text
         if shape and forms(data) not in text:  # in place of advice that predict does not take
-            text = f"{re.sub('; set dataset[^;]*$', '', text)}; {forms(data)}"
+            text = f"{ADVISED.sub('', text)}; {forms(data)}"
         where = run / (release.MODEL if release.is_one(run) else folder.CONFIG)
         return f"{text} ({where} says {', '.join(said)}, and predict keeps to it)"
 
     try:
         yield
     except Faults as error:
-        raise Faults(line(error.headline), [line(problem) for problem in error.problems]) from None
+        many = len(error.problems) >= ALIKE
+        problems = [_of_case(problem) if many and ADVISED.search(problem) else problem for problem in error.problems]
+        raise Faults(line(error.headline), [line(problem) for problem in problems]) from None
     except UserError as error:
         raise UserError(line(str(error))) from None
