@@ -8,6 +8,7 @@ from typing import Any
 LEAST = {
     **dict.fromkeys(("dataset.in_channels", "dataset.patch_size", "dataset.image_size"), 1),
     **dict.fromkeys(("inferer.divisible_by", "inferer.inferer.divisible_by", "trainer.accumulate_grad_batches"), 1),
+    "task.horizon": 1,
     **dict.fromkeys(("trainer.gradient_clip_val", "task.l1", "optimizer.lr", "optimizer.weight_decay"), 0),
     **dict.fromkeys(("task.discriminator_optimizer.lr", "scheduler.schedule.eta_min", "scheduler.schedule.min_lr"), 0),
 }

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from medexp.boxes import extents, inside, middles
+from medexp.errors import UserError
 
 NARROWEST = 0.5  # standard deviation of a Gaussian in voxels: narrower ones would not reach the next voxel
 NEAR = 0.3  # height of the Gaussian above which a voxel learns size and offset
@@ -27,6 +28,7 @@ class CenterHeatmap(nn.Module):
     Deng 2018, is about that; elliptic as in TTFNet, Liu et al. 2020), the highest where they overlap; penalty-reduced focal
     loss with exponents alpha and beta. Size: |log size - log true size|. Offset: |offset - true offset| / true size. Both
     are means over the axes, weighted by the Gaussian where it is above 0.3, since a peak may be found a voxel beside.
+    Raises UserError for a negative value.
     """
 
     def __init__(
@@ -38,6 +40,12 @@ class CenterHeatmap(nn.Module):
         spread: float = 0.1,
     ) -> None:
         super().__init__()
+        given = {"alpha": alpha, "beta": beta, "size_weight": size_weight, "offset_weight": offset_weight}
+        for key, value in given.items():
+            if value < 0:
+                raise UserError(f"loss.{key}: {value} is negative; give 0 or more")
+        if spread <= 0:
+            raise UserError(f"loss.spread: {spread} is not above 0; give a share of a box, 0.1 is usual")
         self.alpha, self.beta, self.spread = alpha, beta, spread
         self.size_weight, self.offset_weight = size_weight, offset_weight
 

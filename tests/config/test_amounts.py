@@ -33,6 +33,7 @@ PHANTOM, DIFFUSION = "experiment=segmentation/phantom_2d", "experiment=diffusion
             "trainer.accumulate_grad_batches: 0 is below 1; give 1 or more",
         ),
         ([PHANTOM, "trainer.gradient_clip_val=-1"], "trainer.gradient_clip_val: -1 is below 0; give 0 or more"),
+        (["experiment=sequence/phantom_growth", "task.horizon=0"], "task.horizon: 0 is below 1; give 1 or more"),
         ([PHANTOM, "task.l1=-0.1"], "task.l1: -0.1 is below 0; give 0 or more"),
         ([PHANTOM, "scheduler.schedule.eta_min=-1"], "scheduler.schedule.eta_min: -1 is below 0; give 0 or more"),
         ([PHANTOM, "optimizer.lr=-1"], "optimizer.lr: -1 is below 0; give 0 or more"),

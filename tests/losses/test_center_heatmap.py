@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from medexp.errors import UserError
 from medexp.losses.center_heatmap import CenterHeatmap, near_centres
 
 TARGET = torch.tensor([[[2.0, 3, 8, 7, 1], [6, 8, 10, 12, 0]], [[5.0, 5, 7, 7, 1], [-1, -1, -1, -1, -1]]])
@@ -87,3 +88,9 @@ def test_it_can_be_learnt_from() -> None:
     assert scores.grad is not None
     assert torch.isfinite(scores.grad).all()
     assert all(scores.grad[:, channel].abs().sum() > 0 for channel in range(6))
+
+
+@pytest.mark.parametrize("key", ["alpha", "beta", "size_weight", "offset_weight", "spread"])
+def test_a_value_that_means_nothing_is_named(key: str) -> None:
+    with pytest.raises(UserError, match=rf"loss\.{key}: -1\.0 is"):
+        CenterHeatmap(**{key: -1.0})
