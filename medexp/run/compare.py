@@ -26,9 +26,9 @@ def compare(paths: Sequence[Path], by: str | None, metric: str | None, output: P
     """Rows of the table, also written with its figure into `output` (default: the folder that holds the runs).
 
     paths: run folders, or folders that hold some, such as a sweep's. by: the key whose values are compared along the axis;
-    None: the one with the most numbers. metric: of the test split; None: the one that chose the checkpoints. Runs that differ
-    in the seed alone are repetitions: their mean with its 95 % interval, and what they differ by, paired by seed, from the
-    first line at the same value of `by`. Raises UserError.
+    None: the one with most values, two of them numbers. metric: of the test split; None: the one that chose the checkpoints.
+    Runs that differ in the seed alone are repetitions: their mean with its 95 % interval, and what they differ by, paired by
+    seed, from the first line at the same value of `by`. Raises UserError.
     """
     runs = finished(paths)
     name = _metric(runs, metric)

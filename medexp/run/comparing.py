@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from medexp.errors import UserError, nearest
 from medexp.run import folder
 from medexp.run.report import shown
@@ -85,19 +83,14 @@ def _named(path: Path) -> tuple[str, str, str]:
 
 def _read(path: Path) -> Finished:
     result, config = folder.read_json(path / RESULT), folder.load(path)
-    given = [text.lstrip("+") for text in _overrides(path)]
+    if not isinstance(result, dict) or not isinstance(result.get("metrics"), dict):
+        raise UserError(f"{path / RESULT}: is damaged (no metrics); leave this run out")
+    given = [text.lstrip("+") for text in folder.overrides_of(path)]
     pairs = [text.partition("=")[::2] for text in given if "=" in text]
     seed = int(config["seed"])
     choices = {key: _unseeded(value, seed) for key, value in pairs if key.split(".")[0].split("@")[0] not in OWN}
     scores = {name: float(value) for name, value in result["metrics"].items() if isinstance(value, int | float)}
     return Finished(path, choices, config, seed, str(result["monitor"]), scores)
-
-
-def _overrides(path: Path) -> list[str]:
-    given = (
-        OmegaConf.to_container(OmegaConf.load(path / folder.OVERRIDES)) if (path / folder.OVERRIDES).is_file() else []
-    )
-    return [str(text) for text in given] if isinstance(given, list) else []
 
 
 def _unseeded(value: str, seed: int) -> str:

@@ -99,16 +99,23 @@ def lock(folder: Path) -> Iterator[int]:
 def no_run(output: Path) -> None:
     """Raises UserError where results would go into a run folder, in the place of its own."""
     if (output / CONFIG).is_file():
-        raise UserError(
-            f"--output: {output} is a run folder, whose results are of its own test split; give another folder"
-        )
+        what = "is a run folder, whose results are of its own test split"
+        raise UserError(f"--output: {output} {what}; give another folder")
 
 
 def append_overrides(folder: Path, overrides: list[str]) -> None:
     """What was changed when the run was resumed, after what it was started with."""
+    write(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create([*overrides_of(folder), *overrides])))
+
+
+def overrides_of(folder: Path) -> list[str]:
+    """What a run was started and resumed with; nothing where it does not say. Raises UserError for a damaged file."""
     path = folder / OVERRIDES
-    before = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else []
-    write(path, OmegaConf.to_yaml(OmegaConf.create([*(before if isinstance(before, list) else []), *overrides])))
+    try:
+        found = OmegaConf.to_container(OmegaConf.load(path)) if path.is_file() else []
+    except Exception as error:  # YAML and OmegaConf raise many kinds
+        raise UserError(f"{path}: is damaged ({str(error).splitlines()[0]})") from None
+    return [str(text) for text in found] if isinstance(found, list) else []
 
 
 def discard(folder: Path) -> None:

@@ -136,9 +136,8 @@ class Task(pl.LightningModule, ABC):
         mean = found[0]
         for name, value in zip(("loss", *self.so_far.names), found, strict=True):
             self.log(f"train/{name}", value, sync_dist=True)
-        self.log(
-            "lr", self.so_far.rate, sync_dist=True
-        )  # what the epoch was trained with: the schedule has stepped since
+        # What the epoch was trained with: the schedule has stepped since.
+        self.log("lr", self.so_far.rate, sync_dist=True)
         if not torch.isfinite(mean):
             raise FloatingPointError(
                 f"the training loss became {mean.item()} in epoch {self.current_epoch}; "

@@ -129,6 +129,20 @@ def test_keys_and_metrics_that_are_not_there_are_refused(options: Any, said: str
         compare([curve], options.get("by"), options.get("metric"), None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("result.json", "[]", r"result.json: is damaged \(no metrics\); leave this run out"),
+        ("result.json", "{", r"result.json: is damaged"),
+        ("overrides.yaml", "- a: [", r"overrides.yaml: is damaged"),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named(name: str, text: str, said: str, curve: Path) -> None:
+    (curve / "0.05_1_scratch" / name).write_text(text)
+    with pytest.raises(UserError, match=said):
+        compare([curve], None, None, None)
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one = run(tmp_path / "a", "one", 0, 0.5)
     with pytest.raises(UserError, match=r"RUN: 1 finished of 1 found in .*two runs are needed"):

@@ -229,21 +229,22 @@ class Preparation:
         The normalisation is undone by the line that leads from the prepared image back to the source: exactly where it is
         linear, as z-scores are. 0 outside of the box that the case was cropped to. Raises UserError.
         """
-        way = self._way(prepared.source, prepared.box)
-        made, known = (way.image_back(values.numpy()) for values in (image, prepared.image))
-        source = self.read(record, with_label=False)[0].array
-        inside = way.image_back(np.ones((1, *prepared.image.shape[1:]), np.float32))[0] > 0
-        for channel, values in enumerate(made):
-            like = min(channel, len(source) - 1)
-            values[inside] = Line.between(known[like][inside], source[like][inside]).along(values[inside])
+        made = self._way(prepared.source, prepared.box).image_back(image.numpy())
+        inside, lines = self._lines(prepared, record, len(image))
+        for values, line in zip(made, lines, strict=True):
+            values[inside] = line.along(values[inside])
         return made
 
     def image_in_units(self, image: Tensor, prepared: Prepared, record: Record) -> Array:
-        """(C, *spatial) on the prepared grid or a finer one, in the units of the source: see image_on_source. Raises
-        UserError."""
+        """(C, *spatial) on the prepared grid or a finer one, in the units of the source: see image_on_source."""
+        _, lines = self._lines(prepared, record, len(image))
+        return np.stack([line.along(values) for line, values in zip(lines, image.numpy(), strict=True)])
+
+    def _lines(self, prepared: Prepared, record: Record, channels: int) -> tuple[Array, list[Line]]:
+        """The box that was kept, on the source grid, and what leads from the prepared values of each channel in it to those
+        of the source."""
         way = self._way(prepared.source, prepared.box)
         known, source = way.image_back(prepared.image.numpy()), self.read(record, with_label=False)[0].array
         inside = way.image_back(np.ones((1, *prepared.image.shape[1:]), np.float32))[0] > 0
-        likes = [min(channel, len(source) - 1) for channel in range(len(image))]
-        lines = [Line.between(known[like][inside], source[like][inside]) for like in likes]
-        return np.stack([line.along(values) for line, values in zip(lines, image.numpy(), strict=True)])
+        likes = [min(channel, len(source) - 1) for channel in range(channels)]
+        return inside, [Line.between(known[like][inside], source[like][inside]) for like in likes]
